@@ -1,0 +1,1 @@
+"""Instruments: one ophyd Device per family, one driver per protocol."""

@@ -1,0 +1,1 @@
+"""Experiments: bluesky plans, one module per kind of experiment."""

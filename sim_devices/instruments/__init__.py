@@ -1,0 +1,1 @@
+"""Simulated instruments: each answers its manual's bytes in front of the physics."""

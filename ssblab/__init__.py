@@ -1,0 +1,1 @@
+"""What every device, plan and screen of a solid-state-battery laboratory stands on."""
