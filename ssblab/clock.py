@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _SERVE_SLICE_S = 0.05  # how long a served responder waits before it looks whether it was closed
 _WAIT_SLICE_S = 0.1  # Ctrl-C is seen between two slices of a wait, also on Windows
+_WAKE_S = 0.001
 _DEADLOCK_GRACE_S = 2.0  # real time in which another thread may still give the loop work
 _DELIVERY_GRACE_S = (0.0, 0.002, 0.02)  # a pty hands bytes over on a kernel thread, a little later
 
@@ -325,6 +326,7 @@ class VirtualClock(Clock):
         self._foreground_until = 0.0
         self._lock = threading.RLock()
         self._responders: list[Responder] = []
+        self._awaited: list[threading.Event] = []
         self.on_deadlock: Callable[[str], None] = _raise_deadlock
         super().__init__()
 
@@ -342,15 +344,8 @@ class VirtualClock(Clock):
             self._advance(self._elapsed + max(0.0, seconds))
         else:
             done = threading.Event()
-
-            def wake() -> None:
-                self.hold()  # on the loop's thread, so that time stops at the very moment
-                done.set()
-
-            self.resume()
-            self.call_later(max(0.0, seconds), wake)
-            while not done.wait(_WAIT_SLICE_S):
-                pass
+            self.call_later(max(0.0, seconds), done.set)
+            self.wait(done, seconds + 1.0)
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         """Let time pass until `event` is set, at most `timeout_s`; say whether it is."""
@@ -358,12 +353,15 @@ class VirtualClock(Clock):
             raise RuntimeError("a wait on the loop's own thread would never end")
         if not self.loop.is_running():
             self.start()
-        deadline = self._elapsed + timeout_s
-        timer = self.call_later(timeout_s, lambda: None)
+        over = threading.Event()
+        timer = self.call_later(timeout_s, over.set)
+        self._awaited.append(event)
+        self._awaited.append(over)
         with self.running():
-            while not event.wait(_WAIT_SLICE_S if self._elapsed < deadline else 0.0):
-                if self._elapsed >= deadline:
-                    break
+            while not event.wait(_WAIT_SLICE_S) and not over.is_set():
+                pass
+        self._awaited.remove(event)
+        self._awaited.remove(over)
         timer.cancel()
         return event.is_set()
 
@@ -445,6 +443,8 @@ class VirtualClock(Clock):
             return events
         if not self._runners or self._halted:
             return selector.select(None)
+        if any(event.is_set() for event in self._awaited):
+            return selector.select(_WAKE_S)  # time stands still until the waiting thread has woken
         if timeout is None or self._elapsed + timeout > self._foreground_until + 1e-6:
             # Another thread may be about to hand over work; only after a grace is it a deadlock.
             events = selector.select(_DEADLOCK_GRACE_S)

@@ -1,0 +1,157 @@
+"""Alicat MC-series mass-flow controllers, ASCII protocol (firmware 9v and later).
+
+Source: Alicat serial communications primer; replies captured from an MC-500SCCM-D, firmware 10v20.0-R24
+(fixtures of the public alicatlib client). Lines end with CR both ways; unit id A-Z.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from devices.instrument import Identity
+from devices.mass_flow_controller import MassFlowController
+from ssblab.links import LinkSettings, ProtocolError, Refusal, line
+
+__all__ = ["Alicat", "Frame", "decode_frame", "decode_setpoint", "encode_setpoint"]
+
+_KPA_PER_PSI = 6.894757
+_REPLY = line(b"\r")
+_STATUS_CODES = {"HLD", "LCK", "MOV", "VOV", "POV", "TOV", "OVR", "TMF", "EXH", "ADC", "OPL"}
+_FAULT_CODES = {"MOV", "VOV", "POV", "TOV", "OVR", "TMF", "ADC"}
+_NUMBER = re.compile(r"[+-]?\d+\.?\d*")
+_SETPOINT_TOLERANCE_mL_min = 0.02  # the reply has two decimals
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One poll: gas pressure (psia), temperature (degC), volume flow, mass flow, set point, gas, status codes."""
+
+    pressure_psia: float
+    temperature_C: float
+    volume_flow_mL_min: float
+    mass_flow_mL_min: float
+    setpoint_mL_min: float
+    gas: str
+    codes: tuple[str, ...]
+
+
+def encode_setpoint(unit: str, flow_mL_min: float) -> bytes:
+    """Command that sets the flow, in the instrument's unit (SCCM)."""
+    return f"{unit}LS {flow_mL_min:.2f}\r".encode("ascii")
+
+
+def decode_frame(reply: bytes, unit: str) -> Frame:
+    """Decode the reply to a poll; status codes follow the gas."""
+    words = _words(reply, unit)
+    if len(words) < 6:
+        raise ProtocolError(f"{len(words)} fields, not six or more")
+    numbers = [_number(word) for word in words[:5]]
+    gas, codes = words[5], tuple(words[6:])
+    if unknown := set(codes) - _STATUS_CODES:
+        raise ProtocolError(f"unknown status {sorted(unknown)}")
+    return Frame(*numbers, gas=gas, codes=codes)
+
+
+def decode_setpoint(reply: bytes, unit: str) -> float:
+    """Decode the reply to a set-point command: the set point that the instrument holds now, in SCCM."""
+    words = _words(reply, unit)
+    if len(words) != 4 or words[3] != "SCCM":
+        raise ProtocolError("not a set-point reply in SCCM")
+    _number(words[0])
+    return _number(words[1])
+
+
+def decode_full_scale(reply: bytes, unit: str) -> float:
+    """Decode the reply to a full-scale question, in SCCM."""
+    words = _words(reply, unit)
+    if len(words) != 3 or words[2] != "SCCM":
+        raise ProtocolError("not a full scale in SCCM")
+    return _number(words[0])
+
+
+def decode_firmware(reply: bytes, unit: str) -> str:
+    """Decode the reply to a version question, such as "10v20.0-R24"."""
+    words = _words(reply, unit)
+    if not words or not re.fullmatch(r"\d+v\S+", words[0]):
+        raise ProtocolError("not a firmware version")
+    return words[0]
+
+
+def _words(reply: bytes, unit: str) -> list[str]:
+    try:
+        text = reply.decode("ascii").rstrip("\r")
+    except UnicodeDecodeError:
+        raise ProtocolError("not ASCII") from None
+    if text.strip() == "?":
+        raise Refusal("the instrument does not know the command")
+    words = text.split()
+    if not words or words[0] != unit:
+        raise ProtocolError(f"not from unit {unit}")
+    return words[1:]
+
+
+def _number(word: str) -> float:
+    if not _NUMBER.fullmatch(word):
+        raise ProtocolError(f"{word!r} is no number")
+    return float(word)
+
+
+class Alicat(MassFlowController):
+    """Alicat MC controller in SCCM.
+
+    Parameters
+    ----------
+    unit : str
+        Its unit id, A-Z.
+    """
+
+    model = "Alicat MC"
+    settings: ClassVar[LinkSettings] = LinkSettings(timeout_s=1.0, serial="19200 8N1")
+
+    def __init__(self, *, unit: str = "A", **kwargs: Any) -> None:
+        self._unit = unit
+        super().__init__(**kwargs)
+
+    def identify(self) -> Identity:
+        """Ask for the firmware; anything that is no Alicat does not answer with one."""
+        firmware = self.link.ask(f"{self._unit}VE\r".encode(), _REPLY, lambda r: decode_firmware(r, self._unit))
+        return Identity("Alicat", "MC", firmware=firmware)
+
+    def upload_limits(self) -> None:
+        """Take the instrument's full scale over as upper limit; it cuts set points there by itself."""
+        full_scale = self.link.ask(
+            f"{self._unit}FPF 5\r".encode(), _REPLY, lambda r: decode_full_scale(r, self._unit)
+        )
+        self.flow_setpoint.narrow(0.0, full_scale)
+
+    def poll(self) -> None:
+        """Read flow, set point, gas temperature and pressure.
+
+        Raises
+        ------
+        InstrumentError
+            If the instrument reports a fault of its own.
+        """
+        frame = self.link.ask(f"{self._unit}\r".encode(), _REPLY, lambda r: decode_frame(r, self._unit))
+        faults = sorted(_FAULT_CODES.intersection(frame.codes))
+        self.record(
+            flow=frame.mass_flow_mL_min,
+            flow_setpoint=frame.setpoint_mL_min,
+            gas_temperature=frame.temperature_C,
+            gas_pressure=frame.pressure_psia * _KPA_PER_PSI,
+            gas=frame.gas,
+            state=" ".join(frame.codes),
+            quality="invalid" if faults else "ok",
+        )
+        if faults:
+            raise self.refused(f"reports {' '.join(faults)}")
+
+    def write_setpoint(self, flow_mL_min: float) -> None:
+        """Tell the instrument the flow and check that it holds it."""
+        command = encode_setpoint(self._unit, flow_mL_min)
+        held = self.link.order(command, _REPLY, lambda r: decode_setpoint(r, self._unit))
+        self.record(flow_setpoint=held)
+        if abs(held - flow_mL_min) > _SETPOINT_TOLERANCE_mL_min:
+            raise self.refused(f"holds {held:g} mL/min, told {flow_mL_min:g} mL/min")

@@ -1,0 +1,189 @@
+"""Statuses that time out on the laboratory's clock, and waiting until a quantity is where it shall be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from ophyd.status import StatusBase
+from ophyd.utils import InvalidState
+
+from ssblab.clock import Clock, Timer
+
+__all__ = ["ActionTimeout", "Approach", "NotReached", "Status"]
+
+
+class ActionTimeout(TimeoutError):
+    """An action of a device was not done in the time that its physics allow."""
+
+
+class NotReached(ActionTimeout):
+    """A quantity did not come into its band, or did not stay there."""
+
+
+class Status(StatusBase):
+    """Tells when an action is done; always has a timeout, on the clock; no thread of its own.
+
+    Parameters
+    ----------
+    what : str
+        The action, as the error shall name it: "oven: read".
+    timeout_s : float
+        Laboratory seconds after which the action counts as failed.
+    """
+
+    def __init__(self, clock: Clock, what: str, timeout_s: float) -> None:
+        super().__init__()
+        self.what = what
+        self._clock = clock
+        self._watchers: list[Callable[..., None]] = []
+        self._timeout_s = timeout_s
+        self._timer: Timer = clock.call_later(timeout_s, self._expire)
+
+    def finish(self) -> None:
+        """End well; later endings have no effect."""
+        self._timer.cancel()
+        try:
+            self.set_finished()
+        except InvalidState:
+            pass
+
+    def fail(self, error: Exception) -> None:
+        """End with an error; later endings have no effect."""
+        self._timer.cancel()
+        try:
+            self.set_exception(error)
+        except InvalidState:
+            pass
+
+    def follow(self, future: Future[Any]) -> Status:
+        """End as the work of a future ends."""
+
+        def ended(done: Future[Any]) -> None:
+            error = done.exception()
+            if error is None:
+                self.finish()
+            else:
+                self.fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+        future.add_done_callback(ended)
+        return self
+
+    def watch(self, watcher: Callable[..., None]) -> None:
+        """Subscribe to progress (the keywords of bluesky's progress bars)."""
+        self._watchers.append(watcher)
+
+    def progress(self, **facts: Any) -> None:
+        """Tell the watchers: name, current, initial, target, unit, precision, fraction, time_elapsed."""
+        for watcher in self._watchers:
+            watcher(**facts)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait, letting laboratory time pass; raise what the action failed with."""
+        self._clock.wait(self._event, self._timeout_s + 1.0 if timeout is None else timeout)
+        super().wait(timeout=0)
+
+    def _expire(self) -> None:
+        self.fail(ActionTimeout(f"{self.what}: not done within {self._timeout_s:g} s"))
+
+
+class Approach:
+    """Waits until a quantity is in its band and has stayed there.
+
+    Parameters
+    ----------
+    name, unit : str
+        Of the quantity, for errors and progress.
+    start : callable
+        Tells the instrument where to go; runs on `worker`, first.
+    read : callable
+        Asks the instrument for the quantity; runs on `worker`.
+    target, tolerance : float
+        The band is target +/- tolerance, in `unit`.
+    settle_s : float
+        How long it must have stayed in the band.
+    timeout_s : float
+        From physics: distance over rate, plus a margin.
+    poll_s : float
+        Period of reading.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        worker: str,
+        name: str,
+        unit: str,
+        *,
+        start: Callable[[], None],
+        read: Callable[[], float],
+        target: float,
+        tolerance: float,
+        settle_s: float,
+        timeout_s: float,
+        poll_s: float,
+    ) -> None:
+        self._clock = clock
+        self._name = name
+        self._unit = unit
+        self._read = read
+        self._target = target
+        self._tolerance = tolerance
+        self._settle_s = settle_s
+        self._timeout_s = timeout_s
+        self._begin = clock.monotonic()
+        self._in_band_since = math.inf
+        self._initial = self._last = math.nan
+        self.status = Status(clock, f"{name} to {target:g} {unit}", timeout_s + poll_s)
+        self._timer = clock.every(poll_s, worker, self._look)
+        self.status.add_callback(lambda _: self._timer.cancel())
+        clock.submit(worker, self._starting(start))
+
+    def _starting(self, start: Callable[[], None]) -> Callable[[], None]:
+        def work() -> None:
+            try:
+                start()
+            except Exception as error:
+                self.status.fail(error)
+
+        return work
+
+    def cancel(self, reason: str) -> None:
+        """Give up: the status fails with the reason."""
+        self._timer.cancel()
+        self.status.fail(NotReached(f"{self._name}: {reason} {self._so_far()}"))
+
+    def _look(self) -> None:
+        try:
+            self._last = self._read()
+        except Exception as error:
+            self.status.fail(error)
+            return
+        now = self._clock.monotonic()
+        if math.isnan(self._initial):
+            self._initial = self._last
+        if not abs(self._last - self._target) <= self._tolerance:
+            self._in_band_since = math.inf
+        elif self._in_band_since == math.inf:
+            self._in_band_since = now
+        self.status.progress(
+            name=self._name,
+            current=self._last,
+            initial=self._initial,
+            target=self._target,
+            unit=self._unit,
+            time_elapsed=now - self._begin,
+        )
+        if now - self._in_band_since >= self._settle_s:
+            self.status.finish()
+        elif now - self._begin >= self._timeout_s:
+            self.status.fail(NotReached(f"{self._name}: not settled {self._so_far()}"))
+
+    def _so_far(self) -> str:
+        waited_s = self._clock.monotonic() - self._begin
+        return (
+            f"(target {self._target:g} +/- {self._tolerance:g} {self._unit}, last reading "
+            f"{self._last:g} {self._unit}, waited {waited_s:.0f} s)"
+        )

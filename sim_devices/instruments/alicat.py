@@ -1,0 +1,129 @@
+"""Alicat MC-series mass-flow controller, ASCII protocol, firmware 10v20.
+
+Source: replies captured from an MC-500SCCM-D, firmware 10v20.0-R24, as published in the fixtures of the
+alicatlib client; Alicat serial primer. 19200 baud 8N1, unit id A-Z, lines end with CR both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ssblab.clock import Clock
+from sim_devices.line import LineInstrument
+
+__all__ = ["FlowPath", "SimulatedAlicat"]
+
+
+class FlowPath(Protocol):
+    """The gas line that the controller sits in."""
+
+    setpoint_mL_min: float
+
+    def flow_mL_min(self) -> float:
+        """Mass flow now, at 25 degC and 101.325 kPa."""
+
+    def temperature_C(self) -> float:
+        """Gas temperature."""
+
+    def pressure_kPa(self) -> float:
+        """Absolute pressure in the controller."""
+
+
+class SimulatedAlicat(LineInstrument):
+    """Answers polls (`A`), set points (`AS`, `ALS`), valve holds (`AHC`, `AC`) and questions of identity.
+
+    Parameters
+    ----------
+    path : FlowPath
+        The line that it controls.
+    full_scale_mL_min : float
+        Largest flow; set points above are cut to it, as the instrument does.
+    """
+
+    latency_s = 0.02
+
+    def __init__(
+        self, clock: Clock, path: FlowPath, *, full_scale_mL_min: float = 1000.0, unit: str = "A"
+    ) -> None:
+        super().__init__(clock)
+        self._path = path
+        self._unit = unit
+        self.full_scale_mL_min = full_scale_mL_min
+        self._setpoint_mL_min = 0.0
+        self._closed = False
+        self.extra_status = ""  #: status codes such as "TMF" or "OVR", as a fault of the instrument
+
+    def answer(self, line: str) -> bytes:
+        """Give the reply to one command."""
+        if not line.upper().startswith(self._unit):
+            return b""  # another unit's business
+        return self._command(line[1:].upper())
+
+    def _command(self, command: str) -> bytes:
+        if command == "":
+            return self._frame()
+        if command == "VE":
+            return self._line("  10v20.0-R24 Jan  9 2025,15:04:07")
+        if command == "??M*":
+            return b"".join(self._line(f"M{i:02d} {text}", gap=" ") for i, text in enumerate(self._name_plate()))
+        if command == "FPF 5":
+            return self._line(f"+{self.full_scale_mL_min:07.2f} 12 SCCM", gap=" ")
+        if command == "LS":
+            return self._setpoint_reply()
+        if command.startswith("LS "):
+            return self._set(command[3:], self._setpoint_reply)
+        if command.startswith("S") and command[1:2] in "+-0123456789." and command != "S":
+            return self._set(command[1:], self._frame)
+        if command == "HC":
+            return self._hold(closed=True)
+        if command == "C":
+            return self._hold(closed=False)
+        return b"?\r"
+
+    def _set(self, text: str, reply: object) -> bytes:
+        try:
+            value = float(text.split()[0])
+        except (ValueError, IndexError):
+            return b"?\r"
+        self._setpoint_mL_min = min(max(value, 0.0), self.full_scale_mL_min)
+        self._drive()
+        assert callable(reply)
+        return bytes(reply())
+
+    def _hold(self, *, closed: bool) -> bytes:
+        self._closed = closed
+        self._drive()
+        return self._frame()
+
+    def _drive(self) -> None:
+        self._path.setpoint_mL_min = 0.0 if self._closed else self._setpoint_mL_min
+
+    def _frame(self) -> bytes:
+        pressure_psia = self._path.pressure_kPa() / 6.894757
+        temperature_C = self._path.temperature_C()
+        mass_flow = self._path.flow_mL_min()
+        volume_flow = mass_flow * (temperature_C + 273.15) / 298.15 * 101.325 / self._path.pressure_kPa()
+        codes = "".join(f" {code}" for code in [*self.extra_status.split(), *(["HLD"] if self._closed else [])])
+        numbers = f"{pressure_psia:+07.2f} {temperature_C:+07.2f} {volume_flow:+07.2f} {mass_flow:+07.2f}"
+        return self._line(f"{numbers} {self._setpoint_mL_min:+07.2f} {'Air':>6}{codes}", gap=" ")
+
+    def _setpoint_reply(self) -> bytes:
+        now = self._path.setpoint_mL_min
+        return self._line(f"{now:+07.2f} {self._setpoint_mL_min:+07.2f} 12 SCCM", gap=" ")
+
+    def _line(self, text: str, *, gap: str = " ") -> bytes:
+        return f"{self._unit}{gap}{text}\r".encode("ascii")
+
+    def _name_plate(self) -> list[str]:
+        return [
+            "ALICAT SCIENTIFIC",
+            "www.AlicatScientific.com",
+            "+1 520-290-6060",
+            "info@alicat.com",
+            f"Model Number MC-{self.full_scale_mL_min:.0f}SCCM-D",
+            "Serial Number 123456",
+            "Date Manufactured 01/09/2025",
+            "Date Calibrated   01/09/2025",
+            "Calibrated By     CAL",
+            "Software Revision 10v20.0-R24",
+        ]

@@ -1,0 +1,30 @@
+"""Bytes to and from an instrument: framing, one lock, deadlines, recovery, transcript."""
+
+from ssblab.links.errors import (
+    InstrumentError,
+    LinkClosed,
+    LinkError,
+    LinkTimeout,
+    ProtocolError,
+    Refusal,
+    WrongInstrument,
+)
+from ssblab.links.framing import Framing, exactly, line
+from ssblab.links.link import Link, LinkSettings
+from ssblab.links.transcript import Transcript
+
+__all__ = [
+    "Framing",
+    "InstrumentError",
+    "Link",
+    "LinkClosed",
+    "LinkError",
+    "LinkSettings",
+    "LinkTimeout",
+    "ProtocolError",
+    "Refusal",
+    "Transcript",
+    "WrongInstrument",
+    "exactly",
+    "line",
+]

@@ -1,0 +1,152 @@
+import math
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ophyd.utils import LimitError
+
+from devices.alicat import Alicat, Frame, decode_frame, decode_setpoint, encode_setpoint
+from devices.status import NotReached
+from sim_devices.instruments.alicat import SimulatedAlicat
+from sim_devices.wire import FAULTS
+from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError
+
+
+class Line:
+    """A gas line that follows its set point at once."""
+
+    setpoint_mL_min = 0.0
+    supply = True
+
+    def flow_mL_min(self):
+        return self.setpoint_mL_min if self.supply else 0.0
+
+    def temperature_C(self):
+        return 21.89
+
+    def pressure_kPa(self):
+        return 101.325
+
+
+@pytest.fixture
+def gas_line():
+    return Line()
+
+
+@pytest.fixture
+def simulated(clock, gas_line):
+    return SimulatedAlicat(clock, gas_line, full_scale_mL_min=500.0)
+
+
+@pytest.fixture
+def mfc(clock, wires, simulated):
+    mfc = Alicat(name="mfc", address=wires.listen(simulated), clock=clock)
+    mfc.connect()
+    yield mfc
+    mfc.link.close()
+
+
+def test_frame_captured_from_an_instrument():
+    frame = decode_frame(b"A +014.62 +021.89 +000.00 +000.00 +078.95     N2\r", "A")
+    assert frame == Frame(14.62, 21.89, 0.0, 0.0, 78.95, "N2", ())
+
+
+def test_status_codes_are_not_the_gas():
+    assert decode_frame(b"A +014.62 +021.89 +000.00 +000.00 +078.95     N2 HLD\r", "A").codes == ("HLD",)
+
+
+def test_set_point_reply_captured_from_an_instrument():
+    assert decode_setpoint(b"A +000.00 +100.00 12 SCCM\r", "A") == 100.0
+    assert encode_setpoint("A", 100) == b"ALS 100.00\r"
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_frame_or_a_protocol_error(data):
+    try:
+        frame = decode_frame(data, "A")
+    except ProtocolError:
+        return
+    assert all(math.isfinite(x) for x in (frame.mass_flow_mL_min, frame.setpoint_mL_min))
+
+
+@given(st.floats(0, 500), st.floats(0, 500), st.text(string.ascii_letters, min_size=1, max_size=6))
+def test_frames_round_trip(flow, setpoint, gas):
+    reply = f"A +014.62 +021.89 +000.00 {flow:+07.2f} {setpoint:+07.2f} {gas:>6}\r".encode()
+    frame = decode_frame(reply, "A")
+    assert frame.mass_flow_mL_min == pytest.approx(flow, abs=0.006)
+    assert frame.gas == gas
+
+
+def test_connect_identifies_and_takes_the_full_scale_as_limit(mfc):
+    assert str(mfc.identity) == "Alicat MC (firmware 10v20.0-R24)"
+    assert mfc.flow_setpoint.limits == (0.0, 500.0)
+
+
+def test_every_number_has_a_unit_and_a_time(mfc, clock):
+    mfc.trigger().wait()
+    for name, reading in mfc.read().items():
+        assert reading["timestamp"] == pytest.approx(clock.now(), abs=0.1), name
+    assert mfc.describe()["mfc_flow"]["units"] == "mL/min"
+
+
+def test_set_goes_there_and_settles(mfc, clock):
+    before = clock.monotonic()
+    mfc.set(250.0).wait()
+    assert mfc.flow.get() == pytest.approx(250.0)
+    assert 5.0 <= clock.monotonic() - before < 10.0
+
+
+def test_a_flow_outside_the_limits_is_refused_before_anything_is_sent(mfc, gas_line):
+    with pytest.raises(LimitError, match=r"mfc_flow_setpoint: 600 mL/min is not allowed.*0 to 500"):
+        mfc.set(600)
+    assert gas_line.setpoint_mL_min == 0
+
+
+def test_no_gas_is_told_with_target_and_last_reading(mfc, gas_line):
+    gas_line.supply = False
+    with pytest.raises(NotReached, match=r"mfc: flow: not settled \(target 250 .* last reading 0 mL/min, waited 6"):
+        mfc.set(250).wait()
+
+
+def test_a_fault_of_the_instrument_is_an_error(mfc, simulated):
+    simulated.extra_status = "TMF"
+    with pytest.raises(InstrumentError, match="reports TMF"):
+        mfc.trigger().wait()
+    assert mfc.quality.get() == "invalid"
+
+
+def test_safe_state_stops_the_flow(mfc, gas_line):
+    mfc.set(250).wait()
+    mfc.make_safe()
+    assert gas_line.setpoint_mL_min == 0
+
+
+def test_another_instrument_at_the_address_is_refused(clock, wires, gas_line):
+    other = SimulatedAlicat(clock, gas_line, unit="B")
+    mfc = Alicat(name="mfc", address=wires.listen(other), clock=clock)
+    with pytest.raises(LinkTimeout, match=r"mfc at TCPIP.*no reply within 1 s, after b'AVE\\r'"):
+        mfc.connect()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_fault_of_the_wire_is_survived_and_never_gives_a_wrong_number(mfc, simulated, gas_line, fault):
+    gas_line.setpoint_mL_min = 123.45
+    simulated.break_wire(fault)
+    for _ in range(3):
+        mfc.trigger().wait()
+        assert mfc.flow.get() == pytest.approx(123.45)
+
+
+def test_the_double_of_a_reply_is_not_taken_for_the_next_answer(mfc, simulated):
+    simulated.break_wire("duplicate")
+    mfc.trigger().wait()
+    mfc.set(250).wait()  # its acknowledgement has another form than the reply that came twice
+    assert mfc.flow_setpoint.get() == 250
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "duplicate"])
+def test_a_lasting_fault_is_an_error_with_what_to_try(mfc, simulated, fault):
+    simulated.break_wire(fault, times=None)
+    with pytest.raises(LinkError, match=r"mfc at TCPIP.*; check"):
+        mfc.trigger().wait()
