@@ -1,0 +1,41 @@
+"""Physical constants and reference states shared by the simulated laboratory."""
+
+GAS_CONSTANT_J_mol_K = 8.314462618
+"""Molar gas constant (CODATA 2018, exact)."""
+
+ZERO_CELSIUS_K = 273.15
+
+ATMOSPHERE_Pa = 101_325.0
+"""Standard atmosphere (exact); also the laboratory's barometric pressure."""
+
+ROOM_TEMPERATURE_C = 25.0
+"""Placeholder; plausible 20 to 27 degC."""
+
+STANDARD_MOLAR_VOLUME_L_mol = 22.413969
+"""Ideal gas at 0 degC and 101.325 kPa: the reference state of the flow meters' "standard" mL/min."""
+
+
+def gas_amount_mol(volume_m3: float, temperature_C: float, pressure_Pa: float) -> float:
+    """Amount of ideal gas in a volume.
+
+    Parameters
+    ----------
+    volume_m3, temperature_C, pressure_Pa : float
+        State of the gas, in m3, degC and Pa.
+
+    Returns
+    -------
+    float
+        Amount in mol.
+    """
+    return pressure_Pa * volume_m3 / (GAS_CONSTANT_J_mol_K * (temperature_C + ZERO_CELSIUS_K))
+
+
+def flow_mol_s_from_mL_min(flow_mL_min: float) -> float:
+    """Molar flow (mol/s) of a standard volume flow in mL/min (0 degC, 101.325 kPa)."""
+    return flow_mL_min / 60_000.0 / STANDARD_MOLAR_VOLUME_L_mol
+
+
+def flow_mL_min_from_mol_s(flow_mol_s: float) -> float:
+    """Standard volume flow (mL/min at 0 degC, 101.325 kPa) of a molar flow in mol/s."""
+    return flow_mol_s * 60_000.0 * STANDARD_MOLAR_VOLUME_L_mol
