@@ -47,11 +47,6 @@ class Measured(Signal):
         """Refuse: what is measured can't be set."""
         raise ReadOnlyError(f"{self.name} is measured and can't be set")
 
-    @property
-    def hints(self) -> dict[str, Any]:
-        """What to show of it."""
-        return {"fields": [self.name]}
-
 
 class Setting(Measured):
     """A quantity that an instrument has been told, as read back from it, with the limits that hold for it.

@@ -17,6 +17,7 @@ from sim_devices.wire import SimulatedInstrument
 __all__ = ["ModbusException", "ModbusInstrument", "float_words"]
 
 _MAX_REGISTERS = 125
+_LAST_OBJECTS = {1: 0x02, 2: 0x7F, 3: 0xFF}  # of the basic, regular and extended identification
 
 
 class ModbusException(Exception):
@@ -186,7 +187,8 @@ class ModbusInstrument(SimulatedInstrument, ABC):
     def _execute_identification(self, pdu: bytes) -> bytes:
         if len(pdu) != 4 or pdu[1] != 14 or pdu[2] not in (1, 2, 3):
             raise ModbusException(3)
-        objects = {number: text for number, text in self.identification().items() if number >= pdu[3]}
+        last = _LAST_OBJECTS[pdu[2]]
+        objects = {number: text for number, text in self.identification().items() if pdu[3] <= number <= last}
         body = b"".join(bytes([number, len(text)]) + text for number, text in objects.items())
         return bytes([43, 14, pdu[2], 0x83, 0, 0, len(objects)]) + body
 

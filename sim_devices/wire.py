@@ -227,8 +227,10 @@ class Wires:
 
     def _collect_unsolicited(self) -> None:
         for connection in self._connections:
-            for data in connection.instrument.unsolicited():
-                heapq.heappush(connection.outbox, (self._clock.monotonic(), next(self._numbers), data))
+            for sent in connection.instrument.unsolicited():
+                for delay_s, data in _spoil(sent, connection.instrument.next_fault()):
+                    due = self._clock.monotonic() + delay_s
+                    heapq.heappush(connection.outbox, (due, next(self._numbers), data))
 
     def _flush(self, connection: _Connection) -> None:
         while connection.outbox and connection.outbox[0][0] <= self._clock.monotonic():

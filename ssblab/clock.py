@@ -411,7 +411,6 @@ class VirtualClock(Clock):
         """Let time pass (counted: as many `hold` calls stop it)."""
         with self._lock:
             self._runners += 1
-            self._halted = False
         self.loop.call_soon_threadsafe(lambda: None)
 
     def hold(self) -> None:
@@ -420,8 +419,13 @@ class VirtualClock(Clock):
             self._runners -= 1
 
     def freeze(self) -> None:
-        """Stand still until the next `resume`, whoever is running: for an ending that another thread makes."""
+        """Stand still until `thaw`, whoever is running: while another thread makes an end."""
         self._halted = True
+
+    def thaw(self) -> None:
+        """End a `freeze`, and the standstill of a deadlock."""
+        self._halted = False
+        self.loop.call_soon_threadsafe(lambda: None)
 
     def _note_deadline(self, when: float) -> None:
         self._foreground_until = max(self._foreground_until, when)

@@ -131,7 +131,13 @@ class Link:
             self._buffer = b""
 
     def ask(
-        self, command: bytes, framing: Framing, decode: Callable[[bytes], T], *, timeout_s: float | None = None
+        self,
+        command: bytes,
+        framing: Framing,
+        decode: Callable[[bytes], T],
+        *,
+        enquiry: bytes = b"",
+        timeout_s: float | None = None,
     ) -> T:
         """Send a question, read its reply and decode it; asked again after a recovery.
 
@@ -142,6 +148,9 @@ class Link:
         framing, decode : callable
             Where the reply ends, and what it says. `decode` raises ProtocolError for bytes that do not
             answer the question.
+        enquiry : bytes
+            For instruments that only acknowledge the command: sent after the acknowledgement, it fetches
+            the answer. `decode` is then given both frames together.
 
         Raises
         ------
@@ -151,7 +160,7 @@ class Link:
         attempts = 1 if self._recovering else 1 + self.settings.retries
         for attempt in range(attempts):
             try:
-                return self.order(command, framing, decode, timeout_s=timeout_s)
+                return self.order(command, framing, decode, enquiry=enquiry, timeout_s=timeout_s)
             except (LinkTimeout, LinkClosed) as error:
                 if attempt == attempts - 1:
                     raise
@@ -160,13 +169,22 @@ class Link:
         raise AssertionError("unreachable")
 
     def order(
-        self, command: bytes, framing: Framing, decode: Callable[[bytes], T], *, timeout_s: float | None = None
+        self,
+        command: bytes,
+        framing: Framing,
+        decode: Callable[[bytes], T],
+        *,
+        enquiry: bytes = b"",
+        timeout_s: float | None = None,
     ) -> T:
         """Send an order once and decode its acknowledgement. Never repeated: read back, then decide."""
         with self._lock:
             self._clear_stale()
             self.send(command)
             reply = self.receive(framing, timeout_s=timeout_s, command=command)
+            if enquiry:
+                self.send(enquiry)
+                reply += self.receive(framing, timeout_s=timeout_s, command=command)
             return self._decoded(decode, reply, command)
 
     def send(self, command: bytes) -> None:
@@ -227,7 +245,10 @@ class Link:
         """Start anew if bytes wait that nobody asked for: they would be taken for the next answer."""
         if self._transport is not None and (self._buffer or self._read(self._transport, 0.0, b"")):
             logger.info("%s: %r came unasked; the link is opened anew", self.device, self._buffer)
+            stale = self._buffer
             self.close()
+            if self._recovering:  # opening it again from within the opening would have no end
+                raise self._told(LinkClosed(f"{stale!r} came unasked"))
 
     def _open_transport(self) -> Transport:
         if self._transport is None:
@@ -264,10 +285,13 @@ class Link:
     def _drain(self) -> None:
         transport = self._open_transport()
         deadline = self._clock.monotonic() + _DRAIN_LIMIT_S
-        while data := transport.read(self.settings.quiet_s):
-            self._note("drained", data)
-            if self._clock.monotonic() > deadline:
-                break
+        try:
+            while data := transport.read(self.settings.quiet_s):
+                self._note("drained", data)
+                if self._clock.monotonic() > deadline:
+                    break
+        except LinkClosed as error:
+            raise self._told(error) from error
         self._buffer = b""
 
     def _note(self, what: str, data: bytes) -> None:

@@ -222,9 +222,9 @@ class ModbusClient:
         request = encode_read(function, address, number)
         return self._exchange(self._link.ask, request, lambda pdu: decode_bits(pdu, function, number))
 
-    def identification(self) -> dict[int, str]:
-        """Read the unit's name plate: object 0 maker, 1 product code, 2 version."""
-        return self._exchange(self._link.ask, bytes([_IDENTIFICATION, 14, 1, 0]), decode_identification)
+    def identification(self, level: Literal[1, 2, 3] = 1) -> dict[int, str]:
+        """Read the unit's name plate: object 0 maker, 1 product code, 2 version; more at levels 2 and 3."""
+        return self._exchange(self._link.ask, bytes([_IDENTIFICATION, 14, level, 0]), decode_identification)
 
     def write_registers(self, address: int, registers: Sequence[int]) -> None:
         """Write registers with function 16."""

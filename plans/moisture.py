@@ -1,0 +1,290 @@
+"""Exposure of a sulfide electrolyte to conditioned moist air, and what vacuum heating brings back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from bluesky.preprocessors import finalize_wrapper, run_wrapper
+from ophyd.utils import LimitError
+
+from devices.furnace import Furnace
+from devices.gas_sensor import GasSensor
+from devices.humidity_box import HumidityBox
+from devices.instrument import LabDevice
+from devices.mass_flow_controller import MassFlowController
+from devices.potentiostat import ImpedanceSweep, Potentiostat
+from devices.reaction_vessel import ReactionVessel
+from devices.vacuum_gauge import VacuumGauge
+from plans.arguments import PlanGenerator, Quantity, describe_arguments, plan
+from plans.stubs import log, log_for, make_safe, move, move_and_log, plain_failures, spectrum
+from ssblab.analysis.moist_air import water_mole_fraction
+from ssblab.quantities import BadInput
+from ssblab.results import FIGURES_KEY
+from ssblab.samples import ElectrolyteSample
+
+__all__ = ["DewPointNotHeld", "VacuumLost", "moisture_exposure"]
+
+_DAY_S = 86400.0
+_ZERO_S = 300.0  # of dry purge gas at the sensor: what it reads then is its zero
+_LONGEST_EXPOSURE = 3.0  # times what was asked for; a box that needs longer is out of band most of the time
+_GENTLE_RAMP_K_min = 5.0
+_MEASURE_TOLERANCE_K = 0.15  # the conductivity of a sulfide changes by about 4 % a kelvin
+_MEASURE_SETTLE_S = 600.0
+_PUMP_DOWN_S = 3600.0
+_PUMP_DOWN_PERIOD_S = 5.0
+_HEATING_PERIOD_S = 30.0
+_VACUUM_MARGIN = 10.0  # outgassing may raise the pressure on heating; ten times the limit is a leak
+_MOLAR_VOLUME_cm3_mol = 24465.4  # ideal gas at 25 degC, 101.325 kPa: the standard conditions of the flow
+_BOX_PRESSURE_Pa = 101325.0  # the box is open to the room through its relief; the weather is in the uncertainty
+_HIGHEST_Hz = 1e6  # separates the bulk of a sulfide pellet best; many potentiostats end at 200 kHz
+_LOWEST_Hz = 1.0
+
+
+class DewPointNotHeld(RuntimeError):
+    """The dew point was out of its band for so long that the exposure was given up."""
+
+
+class VacuumLost(RuntimeError):
+    """The pressure was not reached, or did not stay low, so that heating was given up."""
+
+
+@plan
+def moisture_exposure(
+    sample: ElectrolyteSample,
+    *,
+    dew_point: Annotated[float, Quantity("degC", "dew point of the air (over ice)", -50, -10)] = "-20 degC",  # type: ignore[assignment]
+    exposure: Annotated[float, Quantity("s", "time within the band of the dew point", 60, 30 * _DAY_S)] = "2 h",  # type: ignore[assignment]
+    flow: Annotated[float, Quantity("mL/min", "standard flow through the vessel", 10, 1e5)] = "500 mL/min",  # type: ignore[assignment]
+    stop_at_water_dose: Annotated[float | None, Quantity("mmol", "end sooner at this water dose", 0)] = None,
+    stop_at_h2s_total: Annotated[float | None, Quantity("cm3/g", "end sooner at this H2S total", 0)] = None,
+    purge: Annotated[float, Quantity("s", "dry purge after exposure", 60, _DAY_S)] = "10 min",  # type: ignore[assignment]
+    heating: Annotated[float | None, Quantity("degC", "of vacuum heating; else the sample's own", 30, 600)] = None,
+    soak: Annotated[float, Quantity("s", "time at the heating temperature", 60, 7 * _DAY_S)] = "1 h",  # type: ignore[assignment]
+    ramp: Annotated[float, Quantity("K/min", "heating rate", 0.1, 50)] = "5 K/min",  # type: ignore[assignment]
+    vacuum: Annotated[float, Quantity("Pa", "pressure below which heating may start", 1e-4, 1e4)] = "20 Pa",  # type: ignore[assignment]
+    measure_at: Annotated[float, Quantity("degC", "temperature of all impedance spectra", 25, 100)] = "30 degC",  # type: ignore[assignment]
+    log_every: Annotated[float, Quantity("s", "period of logging during exposure", 1, 3600)] = "10 s",  # type: ignore[assignment]
+    box: HumidityBox | None = None,
+    vessel: ReactionVessel | None = None,
+    mfc: MassFlowController | None = None,
+    h2s: GasSensor | None = None,
+    furnace: Furnace | None = None,
+    gauge: VacuumGauge | None = None,
+    potentiostat: Potentiostat | None = None,
+    md: dict[str, Any] | None = None,
+) -> PlanGenerator:
+    """Expose a pellet to moist air, and measure what it costs and what vacuum heating brings back.
+
+    Impedance before; the box brought to its dew point with the vessel bypassed, and the H2S sensor's zero
+    taken; conditioned air through the vessel while H2S, dew point, flow and temperature are logged (time
+    out of the band does not count); bypass and dry purge; impedance after; vacuum heating (pressure limit
+    first, ramp, soak, cool under vacuum); impedance after heating. All spectra at one temperature. Whatever
+    way it ends: vessel bypassed and purged, pump and heater off, flow stopped, cell off.
+
+    Streams: impedance_before, conditioning, zero, exposure, purge, impedance_after, heating,
+    impedance_heated. Figures of merit: `plans.moisture_figures`.
+
+    Source: NEDO SOLiD-EV final report (2022), section 3.1.1(2)(e): dew points -10 to -50 degC held within
+    2 degC, exposure at -20 degC, vacuum heating at 170 degC (argyrodite) and 100 degC (Li3PS4-LiI). Times,
+    flow and pressure are not given there and are ours.
+    """
+    heating_C = heating if heating is not None else sample.vacuum_heating_C
+    if heating_C is None:
+        raise BadInput(
+            f"sample {sample.name} has no vacuum_heating_C: add it to the sample in the station file, or give "
+            "heating='170 degC'"
+        )
+    values = {**locals(), "heating": heating_C}
+    assert box and vessel and mfc and h2s and furnace and gauge and potentiostat
+    rig = _Rig(box, vessel, mfc, h2s, furnace, gauge, potentiostat)
+    sweep = ImpedanceSweep(
+        frequency_start_Hz=min(_HIGHEST_Hz, potentiostat.sweep_frequency.limits[1]),
+        frequency_end_Hz=_LOWEST_Hz,
+        points_per_decade=10,
+        amplitude_V=0.01,
+        bias_V=0.0,
+    )
+    _check_limits(rig, dew_point, flow, (heating_C, measure_at), sweep)
+    metadata = {
+        "plan_name": "moisture_exposure",
+        "sample": sample.metadata(),
+        "arguments": describe_arguments(moisture_exposure, values),
+        "devices": {role: device.name for role, device in vars(rig).items()},
+        FIGURES_KEY: "plans.moisture_figures:figures_of_merit",
+        "h2s_relative_accuracy": h2s.relative_accuracy,
+        "dew_point_tolerance_K": box.tolerance_K,
+        **(md or {}),
+    }
+
+    def body() -> PlanGenerator:
+        yield from move(vessel, "purged")
+        yield from _spectrum_at(rig, measure_at, sweep, "impedance_before")
+        yield from _condition(rig, dew_point, flow, log_every)
+        yield from move(vessel, "exposed")
+        counted = _Exposure(rig, dew_point, exposure, stop_at_water_dose, stop_at_h2s_total, sample.mass_g)
+        yield from log([h2s, box, mfc, vessel, furnace], "exposure", log_every, counted.goes_on, counted.add)
+        yield from move(vessel, "purged")
+        yield from log_for([h2s, vessel, box, mfc], "purge", log_every, purge)
+        yield from make_safe([box, mfc])
+        yield from _spectrum_at(rig, measure_at, sweep, "impedance_after")
+        yield from _heat(rig, heating_C, ramp, soak, vacuum, measure_at)
+        yield from move(vessel, "purged")
+        yield from _spectrum_at(rig, measure_at, sweep, "impedance_heated")
+
+    safe = finalize_wrapper(plain_failures(body()), lambda: make_safe(rig.in_safe_order()))
+    return (yield from run_wrapper(safe, md=metadata))
+
+
+@dataclass(frozen=True)
+class _Rig:
+    """The devices of one exposure."""
+
+    box: HumidityBox
+    vessel: ReactionVessel
+    mfc: MassFlowController
+    h2s: GasSensor
+    furnace: Furnace
+    gauge: VacuumGauge
+    potentiostat: Potentiostat
+
+    def in_safe_order(self) -> tuple[LabDevice, ...]:
+        """What acts on the sample first, what prepares for it after."""
+        return (self.furnace, self.vessel, self.mfc, self.box, self.potentiostat)
+
+
+def _check_limits(
+    rig: _Rig, dew_point_C: float, flow_mL_min: float, temperatures_C: tuple[float, ...], sweep: ImpedanceSweep
+) -> None:
+    """Check every set point against its device before anything moves."""
+    checks = [
+        (rig.box.dew_point_setpoint, dew_point_C),
+        (rig.mfc.flow_setpoint, flow_mL_min),
+        *[(rig.furnace.temperature_setpoint, temperature_C) for temperature_C in temperatures_C],
+        (rig.potentiostat.sweep_frequency, sweep.frequency_start_Hz),
+        (rig.potentiostat.sweep_frequency, sweep.frequency_end_Hz),
+        (rig.potentiostat.sweep_amplitude, sweep.amplitude_V),
+    ]
+    problems = []
+    for setting, value in checks:
+        try:
+            setting.check_value(value)
+        except LimitError as error:
+            problems.append(f"  {error}")
+    if problems:
+        raise BadInput("outside the limits of the station's devices:\n" + "\n".join(problems))
+
+
+def _spectrum_at(rig: _Rig, temperature_C: float, sweep: ImpedanceSweep, stream: str) -> PlanGenerator:
+    """Bring the pellet to the temperature of measurement and take a spectrum there."""
+    yield from move(
+        rig.furnace,
+        temperature_C,
+        ramp_K_min=_GENTLE_RAMP_K_min,
+        tolerance_K=_MEASURE_TOLERANCE_K,
+        settle_s=_MEASURE_SETTLE_S,
+    )
+    yield from spectrum(rig.potentiostat, sweep, stream)
+
+
+def _condition(rig: _Rig, dew_point_C: float, flow_mL_min: float, period_s: float) -> PlanGenerator:
+    """Bring the air to its dew point past the vessel, then take the sensor's zero in dry purge gas."""
+    yield from move(rig.mfc, flow_mL_min)
+    logged = [rig.box, rig.mfc, rig.h2s]
+    yield from move_and_log(rig.box, dew_point_C, logged, "conditioning", period_s)
+    yield from log_for([rig.h2s, rig.box], "zero", period_s, _ZERO_S)
+
+
+class _Exposure:
+    """Counts what an exposure has done so far, from readings, to end it in time."""
+
+    def __init__(
+        self,
+        rig: _Rig,
+        dew_point_C: float,
+        in_band_s: float,
+        water_dose_mmol: float | None,
+        h2s_total_cm3_g: float | None,
+        mass_g: float,
+    ) -> None:
+        self._rig = rig
+        self._dew_point_C = dew_point_C
+        self._wanted_s = in_band_s
+        self._wanted_mmol = water_dose_mmol
+        self._wanted_cm3_g = h2s_total_cm3_g
+        self._mass_g = mass_g
+        self._begin = self._last = rig.box.clock.monotonic()
+        self._zero_ppb = float(rig.h2s.concentration.get())
+        self.in_band_s = self.water_dose_mmol = self.h2s_total_cm3_g = 0.0
+
+    def add(self) -> None:
+        """Count the time since the last reading with the readings of now."""
+        now = self._rig.box.clock.monotonic()
+        step_s, self._last = now - self._last, now
+        flow_mol_s = self._rig.mfc.flow.get() / 60.0 / _MOLAR_VOLUME_cm3_mol
+        dew_point_C = self._rig.box.dew_point.get()
+        if abs(dew_point_C - self._dew_point_C) <= self._rig.box.tolerance_K:
+            self.in_band_s += step_s
+        water = float(water_mole_fraction(dew_point_C, pressure_Pa=_BOX_PRESSURE_Pa))
+        self.water_dose_mmol += 1000.0 * water * flow_mol_s * step_s
+        h2s = 1e-9 * (self._rig.h2s.concentration.get() - self._zero_ppb)
+        self.h2s_total_cm3_g += h2s * flow_mol_s * step_s * _MOLAR_VOLUME_cm3_mol / self._mass_g
+
+    def goes_on(self) -> bool:
+        """Whether neither time nor a dose has been reached.
+
+        Raises
+        ------
+        DewPointNotHeld
+            If the time in the band stays far behind the time that passes.
+        """
+        passed_s = self._rig.box.clock.monotonic() - self._begin
+        if passed_s > _LONGEST_EXPOSURE * self._wanted_s:
+            raise DewPointNotHeld(
+                f"{self._rig.box.name}: the dew point was within {self._rig.box.tolerance_K:g} K of "
+                f"{self._dew_point_C:g} degC for {self.in_band_s:.0f} s of {passed_s:.0f} s"
+            )
+        return (
+            self.in_band_s < self._wanted_s
+            and (self._wanted_mmol is None or self.water_dose_mmol < self._wanted_mmol)
+            and (self._wanted_cm3_g is None or self.h2s_total_cm3_g < self._wanted_cm3_g)
+        )
+
+
+def _heat(
+    rig: _Rig, heating_C: float, ramp_K_min: float, soak_s: float, vacuum_Pa: float, cool_to_C: float
+) -> PlanGenerator:
+    """Evacuate, and only then heat, soak, and cool with the pump running."""
+    logged = [rig.furnace, rig.gauge, rig.vessel]
+    clock = rig.furnace.clock
+    yield from move(rig.vessel, "evacuated")
+    begin = clock.monotonic()
+
+    def above_limit() -> bool:
+        if clock.monotonic() - begin > _PUMP_DOWN_S:
+            raise VacuumLost(
+                f"{rig.gauge.name}: {rig.gauge.pressure.get():.3g} Pa after {_PUMP_DOWN_S / 60:.0f} min of pumping, "
+                f"not below {vacuum_Pa:g} Pa; heating was not started"
+            )
+        return not _is_below(rig.gauge, vacuum_Pa)
+
+    def check_vacuum() -> None:
+        if not _is_below(rig.gauge, _VACUUM_MARGIN * vacuum_Pa):
+            raise VacuumLost(
+                f"{rig.gauge.name}: {rig.gauge.pressure.get():.3g} Pa ({rig.gauge.quality.get()}) while heating, "
+                f"more than {_VACUUM_MARGIN:g} times {vacuum_Pa:g} Pa"
+            )
+
+    yield from log(logged, "heating", _PUMP_DOWN_PERIOD_S, above_limit)
+    yield from move_and_log(
+        rig.furnace, heating_C, logged, "heating", _HEATING_PERIOD_S, check_vacuum, ramp_K_min=ramp_K_min
+    )
+    yield from log_for(logged, "heating", _HEATING_PERIOD_S, soak_s, check_vacuum)
+    yield from move_and_log(
+        rig.furnace, cool_to_C, logged, "heating", _HEATING_PERIOD_S, check_vacuum, ramp_K_min=ramp_K_min
+    )
+
+
+def _is_below(gauge: VacuumGauge, pressure_Pa: float) -> bool:
+    """Whether the pressure is surely low: an over-range or missing reading is not."""
+    return not gauge.is_over_range() and gauge.quality.get() != "invalid" and gauge.pressure.get() <= pressure_Pa

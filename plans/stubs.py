@@ -1,0 +1,133 @@
+"""Short plans that the experiments are made of. Loops yield messages directly: each `bluesky.plan_stubs`
+call formats a stack trace, which makes a loop three times as slow.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bluesky import Msg
+from bluesky.utils import FailedStatus
+
+from devices.instrument import LabDevice
+from devices.potentiostat import ImpedanceSweep, Potentiostat
+from plans.arguments import PlanGenerator
+
+__all__ = ["log", "log_for", "make_safe", "move", "move_and_log", "plain_failures", "spectrum"]
+
+_groups = itertools.count()
+_READ_TIMEOUT_S = 60.0
+# A device's own timeout comes first; these only keep a lost status from being waited for without end.
+_LONGEST_MOVE_S = 7 * 86400.0
+_LONGEST_SPECTRUM_S = 86400.0
+
+
+def move(device: LabDevice, target: Any, **how: Any) -> PlanGenerator:
+    """Bring a device to a target and wait until it is there; `how` are further arguments of its `set`."""
+    group = f"move-{next(_groups)}"
+    yield Msg("set", device, target, group=group, **how)
+    yield Msg("wait", None, group=group, timeout=_LONGEST_MOVE_S)
+
+
+def move_and_log(
+    device: LabDevice,
+    target: Any,
+    logged: Sequence[LabDevice],
+    stream: str,
+    period_s: float,
+    on_event: Callable[[], None] = lambda: None,
+    **how: Any,
+) -> PlanGenerator:
+    """Bring a device to a target, and record devices each period until it is there."""
+    group = f"move-{next(_groups)}"
+    status = yield Msg("set", device, target, group=group, **how)
+    yield from log(logged, stream, period_s, lambda: not status.done, on_event)
+    yield Msg("wait", None, group=group, timeout=_LONGEST_MOVE_S)
+
+
+def log(
+    devices: Sequence[LabDevice],
+    stream: str,
+    period_s: float,
+    go_on: Callable[[], bool],
+    on_event: Callable[[], None] = lambda: None,
+) -> PlanGenerator:
+    """Record devices each period, on a monotonic schedule, for as long as `go_on()`.
+
+    Parameters
+    ----------
+    devices : sequence
+        Triggered side by side, then read into one event.
+    stream : str
+        Name of the event stream.
+    period_s : float
+        Schedule; a period that a slow reading has used up is left out, none is made up for.
+    go_on, on_event : callable
+        Asked before each event; called after each.
+    """
+    clock = devices[0].clock
+    begin = clock.monotonic()
+    group = f"log-{next(_groups)}"
+    number = 0
+    while go_on():
+        yield Msg("checkpoint")
+        for device in devices:
+            yield Msg("trigger", device, group=group)
+        yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
+        yield Msg("create", None, name=stream)
+        for device in devices:
+            yield Msg("read", device)
+        yield Msg("save")
+        on_event()
+        number = max(number + 1, int((clock.monotonic() - begin) // period_s) + 1)
+        yield Msg("sleep", None, max(0.0, begin + number * period_s - clock.monotonic()))
+
+
+def log_for(
+    devices: Sequence[LabDevice], stream: str, period_s: float, duration_s: float, on_event: Callable[[], None] = lambda: None
+) -> PlanGenerator:
+    """Record devices each period for a time."""
+    clock = devices[0].clock
+    end = clock.monotonic() + duration_s
+    yield from log(devices, stream, period_s, lambda: clock.monotonic() < end, on_event)
+
+
+def spectrum(potentiostat: Potentiostat, sweep: ImpedanceSweep, stream: str) -> PlanGenerator:
+    """Take one impedance spectrum into a stream of its own, one event a frequency."""
+    group = f"spectrum-{next(_groups)}"
+    yield Msg("checkpoint")
+    yield Msg("prepare", potentiostat, sweep, group=group)
+    yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
+    yield Msg("declare_stream", None, potentiostat, name=stream, collect=True)
+    yield Msg("kickoff", potentiostat, group=group)
+    yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
+    yield Msg("checkpoint")  # a rewind must not start a second sweep
+    yield Msg("complete", potentiostat, group=group)
+    yield Msg("wait", None, group=group, timeout=_LONGEST_SPECTRUM_S)
+    yield Msg("collect", potentiostat, name=stream)
+
+
+def make_safe(devices: Iterable[LabDevice]) -> PlanGenerator:
+    """Send devices to their safe states, one after another; the first problem is raised after the last step."""
+    problem: Exception | None = None
+    for device in devices:
+        try:
+            yield Msg("stop", device)
+        except Exception as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+
+
+def plain_failures(plan: PlanGenerator) -> PlanGenerator:
+    """Let what a status failed with be the error, so that the stop document says it in plain words."""
+    try:
+        return (yield from plan)
+    except FailedStatus as error:
+        status = error.args[0] if error.args else None
+        cause = status.exception(timeout=0) if hasattr(status, "exception") else None
+        if cause is None:
+            raise
+        raise cause from error

@@ -1,0 +1,132 @@
+"""Moxa ioLogik E1214 remote I/O: six relays and six digital inputs, Modbus TCP.
+
+Source: ioLogik E1200 user's manual, Modbus address and register map (editions of 2016 and later), and the
+registers of an E1212 as printed by a client. That relays can't be switched until the watchdog's alarm is
+cleared, and stay off then, is taken over from Moxa's ioThinx 4510, whose manual says it; the E1200's does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sim_devices.modbus import ModbusException, ModbusInstrument
+from ssblab.clock import Clock
+
+__all__ = ["SimulatedMoxaE1214", "Transition"]
+
+_CHANNELS = 6
+_WATCHDOG_ALARM = 4144
+_MODEL_NAME = range(5000, 5010)
+_FIRMWARE = range(5029, 5031)
+_FIRMWARE_BYTES = bytes([3, 1, 0, 0])
+
+
+class Transition(NamedTuple):
+    """A relay that changed, and when (laboratory time, s since 1970)."""
+
+    time_s: float
+    channel: int
+    on: bool
+
+
+class SimulatedMoxaE1214(ModbusInstrument):
+    """Relays, inputs, name plate, and a watchdog that switches all relays off when nobody asks anything.
+
+    Parameters
+    ----------
+    on_relay : callable
+        Told relay and state whenever a relay changes.
+    inputs : callable
+        Gives the state of an input, 0 to 5.
+    watchdog_s : float
+        Time without any request after which it trips; it counts from the first request on.
+
+    Attributes
+    ----------
+    stuck : set of int
+        Relays that do not follow, as a fault.
+    transitions : list of Transition
+        All changes of relays, in order.
+    """
+
+    latency_s = 0.005
+    model_name = "E1214"
+
+    def __init__(
+        self,
+        clock: Clock,
+        on_relay: Callable[[int, bool], None],
+        inputs: Callable[[int], bool],
+        *,
+        watchdog_s: float = 60.0,
+    ) -> None:
+        super().__init__(clock, unit=1, framing="tcp")
+        self._on_relay = on_relay
+        self._inputs = inputs
+        self._watchdog_s = watchdog_s
+        self._relays = [False] * _CHANNELS
+        self._last_request_s: float | None = None
+        self._alarm = False
+        self.stuck: set[int] = set()
+        self.transitions: list[Transition] = []
+
+    def receive(self, buffer: bytearray) -> Iterator[bytes]:
+        """Answer the whole frames in the buffer, after looking at the watchdog."""
+        self.drop_if_abandoned()
+        self._last_request_s = self.clock.now()
+        yield from super().receive(buffer)
+
+    def drop_if_abandoned(self) -> None:
+        """Switch all relays off if the watchdog's time is over; the laboratory calls it as time passes."""
+        if self._last_request_s is None or self._alarm:
+            return
+        tripped_s = self._last_request_s + self._watchdog_s
+        if self.clock.now() >= tripped_s:
+            self._alarm = True
+            for channel in range(_CHANNELS):
+                self._switch(channel, False, tripped_s)
+
+    def read_coil(self, address: int) -> bool:
+        """Relays and the watchdog's alarm."""
+        if address in range(_CHANNELS):
+            return self._relays[address]
+        if address == _WATCHDOG_ALARM:
+            return self._alarm
+        raise ModbusException(2)
+
+    def read_discrete_input(self, address: int) -> bool:
+        """Digital inputs."""
+        if address not in range(_CHANNELS):
+            raise ModbusException(2)
+        return self._inputs(address)
+
+    def read_input_register(self, address: int) -> int:
+        """Name plate."""
+        if address in _MODEL_NAME:
+            text = self.model_name.encode("ascii").ljust(2 * len(_MODEL_NAME), b"\0")
+            return _word(text, address - _MODEL_NAME[0])
+        if address in _FIRMWARE:
+            return _word(_FIRMWARE_BYTES, address - _FIRMWARE[0])
+        raise ModbusException(2)
+
+    def write_coil(self, address: int, value: bool) -> None:
+        """Switch a relay, or clear the watchdog's alarm."""
+        if address in range(_CHANNELS):
+            if not self._alarm:
+                self._switch(address, value, self.clock.now())
+        elif address == _WATCHDOG_ALARM:
+            self._alarm = self._alarm and not value
+        else:
+            raise ModbusException(2)
+
+    def _switch(self, channel: int, on: bool, time_s: float) -> None:
+        if self._relays[channel] == on or channel in self.stuck:
+            return
+        self._relays[channel] = on
+        self.transitions.append(Transition(time_s, channel, on))
+        self._on_relay(channel, on)
+
+
+def _word(data: bytes, index: int) -> int:
+    return int.from_bytes(data[2 * index : 2 * index + 2], "big")

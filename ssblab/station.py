@@ -1,0 +1,298 @@
+"""A station file: what stands in the laboratory, at which addresses, within which limits.
+
+The file is YAML, read into strict models. All its mistakes are shown at once, each with its place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssblab.quantities import BadInput, parse
+from ssblab.samples import ElectrolyteSample
+
+__all__ = ["DeviceRecord", "Simulated", "Station", "StationError", "build_devices", "load_station", "stations"]
+
+_NAME = r"^[a-z][a-z0-9_]{0,40}$"
+_ROOM = r"^devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
+_SIMULATION = r"^sim_devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
+_SIMULATED_ADDRESS = "sim"
+
+
+class StationError(BadInput):
+    """A station file with mistakes; the message lists them all, each with its place in the file."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Limits(_Strict):
+    """Lowest and highest value of a setting, as quantities with units."""
+
+    low: str
+    high: str
+
+
+class DeviceRecord(_Strict):
+    """One device: its class, its address if it has a link, the devices it is built on, its limits."""
+
+    class_: str = Field(alias="class", pattern=_ROOM)
+    address: str | None = None
+    uses: dict[str, str] = {}
+    limits: dict[str, Limits] = {}
+    options: dict[str, Any] = {}
+
+
+class Interlock(_Strict):
+    """A device whose `tripped` reason ends a run and keeps the next from starting."""
+
+    device: str
+    period: str = "5 s"
+
+
+class Simulated(_Strict):
+    """The laboratory that is not there: its class, and what the class is told."""
+
+    class_: str = Field(alias="class", pattern=_SIMULATION)
+    seed: int = 0
+    options: dict[str, Any] = {}
+
+
+class Data(_Strict):
+    """Where data go: a folder, or the URI of a Tiled server whose key is in the environment or a file."""
+
+    folder: Path | None = None
+    tiled_uri: str | None = None
+    tiled_key_file: Path | None = None
+    transcript: bool = False
+
+
+class Station(_Strict):
+    """A whole station."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
+    description: str = ""
+    time: str = Field(default="wall", pattern=r"^(wall|virtual|x\d+(\.\d+)?)$")
+    devices: dict[str, DeviceRecord]
+    samples: dict[str, ElectrolyteSample] = {}
+    safe_state: list[str]
+    interlocks: list[Interlock] = []
+    data: Data = Data()
+    simulated: Simulated | None = None
+
+
+def stations() -> dict[str, Path]:
+    """Station files that come with ssblab, by name."""
+    packaged = Path(str(files("ssblab"))) / "stations"
+    folder = packaged if packaged.is_dir() else packaged.parent.parent / "stations"
+    return {path.stem: path for path in sorted(folder.glob("*.yml"))}
+
+
+def load_station(name_or_path: str | Path) -> Station:
+    """Read and check a station file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        The name of a station that comes with ssblab ("sim"), or a file.
+
+    Raises
+    ------
+    StationError
+        With every mistake of the file, each with its place.
+    """
+    path = stations().get(str(name_or_path)) or Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(stations())
+        raise StationError(f"no station {str(name_or_path)!r}: give one of {known}, or the path of a station file")
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StationError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise StationError(f"{path}: a station file is a mapping with devices, samples, safe_state")
+    mistakes: list[tuple[tuple[int | str, ...], str]] = []
+    station = None
+    try:
+        station = Station.model_validate(_with_names(content))
+    except ValidationError as error:
+        mistakes += [(e["loc"], f"{e['msg']}{_given(e)}") for e in error.errors(include_url=False)]
+    mistakes += list(_references(content))
+    if station is not None:
+        mistakes += list(_wrong_limits(station))
+    if mistakes:
+        lines = [f"  line {_line(node, loc)}: {'.'.join(map(str, loc))}: {text}" for loc, text in mistakes]
+        raise StationError(f"{path} has {len(mistakes)} mistake(s):\n" + "\n".join(lines))
+    assert station is not None
+    return station
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is written twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key, (key_node, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _with_names(content: dict[str, Any]) -> dict[str, Any]:
+    """Give each sample record its key as its name."""
+    samples = content.get("samples")
+    if isinstance(samples, dict):
+        named = {key: {"name": key, **value} if isinstance(value, dict) else value for key, value in samples.items()}
+        content = {**content, "samples": named}
+    return content
+
+
+def _given(error: Any) -> str:
+    value = error.get("input")
+    return f" (is {value!r})" if isinstance(value, (str, int, float, bool)) else ""
+
+
+def _references(content: dict[str, Any]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Names that stand for devices must be devices; device names must be usable as names."""
+    devices = content.get("devices")
+    if not isinstance(devices, dict):
+        return
+    for name, record in devices.items():
+        if not re.match(_NAME, str(name)):
+            yield ("devices", name), "a device's name is lower-case letters, digits and _"
+        uses = record.get("uses") if isinstance(record, dict) else None
+        for role, other in uses.items() if isinstance(uses, dict) else ():
+            if other not in devices:
+                yield ("devices", name, "uses", role), f"no device {other!r}"
+    for i, name in enumerate(content.get("safe_state") or ()):
+        if name not in devices:
+            yield ("safe_state", i), f"no device {name!r}"
+    for i, interlock in enumerate(content.get("interlocks") or ()):
+        if isinstance(interlock, dict) and interlock.get("device") not in devices:
+            yield ("interlocks", i, "device"), f"no device {interlock.get('device')!r}"
+
+
+def _wrong_limits(station: Station) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Limits must name settings of the class and have their unit; classes must exist."""
+    for name, record in station.devices.items():
+        place = ("devices", name)
+        try:
+            cls = _find(record.class_)
+        except (ImportError, AttributeError) as error:
+            yield (*place, "class"), f"no such class ({error})"
+            continue
+        for signal, limits in record.limits.items():
+            unit = _unit_of_setting(cls, signal)
+            if unit is None:
+                yield (*place, "limits", signal), f"{record.class_} has no setting {signal!r}"
+                continue
+            try:
+                low = parse(limits.low, unit, name="low")
+                if parse(limits.high, unit, name="high") <= low:
+                    yield (*place, "limits", signal), "high must be above low"
+            except BadInput as error:
+                yield (*place, "limits", signal), str(error)
+
+
+def _unit_of_setting(cls: type, signal: str) -> str | None:
+    component = getattr(cls, signal, None)
+    return component.kwargs.get("unit") if hasattr(component, "kwargs") and hasattr(component, "cls") else None
+
+
+def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
+    """Line of the deepest part of a place that is in the file."""
+    line = 1
+    for step in place:
+        children: list[tuple[Any, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [(key.value, key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = [(i, value, value) for i, value in enumerate(node.value)]
+        found = [(key, value) for name, key, value in children if name == step or name == f"{step}".rstrip("_")]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
+
+
+def _find(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def find_simulation(record: Simulated) -> Any:
+    """Class of a simulated laboratory; only the station file knows it."""
+    return _find(record.class_)
+
+
+def build_devices(
+    station: Station, common: Mapping[str, Any], linked: Mapping[str, Any], addresses: Mapping[str, str]
+) -> dict[str, Any]:
+    """Make the devices of a station, those that others are built on first; nothing is connected yet.
+
+    Parameters
+    ----------
+    common : mapping
+        Arguments that every device gets (the clock).
+    linked : mapping
+        Further arguments of devices with a link (the transcript).
+    addresses : mapping
+        Where the simulated instruments listen, by device name.
+
+    Raises
+    ------
+    StationError
+        If a device can't be made of what the file says.
+    """
+    graph = {name: set(record.uses.values()) for name, record in station.devices.items()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise StationError(f"devices are built on each other in a circle: {' -> '.join(error.args[1])}") from None
+    devices: dict[str, Any] = {}
+    mistakes = []
+    for name in order:
+        record = station.devices[name]
+        try:
+            devices[name] = _build(name, record, devices, common, linked, addresses)
+        except (TypeError, ValueError, KeyError) as error:
+            mistakes.append(f"  devices.{name}: {record.class_}: {error}")
+    if mistakes:
+        raise StationError(f"station {station.name} can't be built:\n" + "\n".join(mistakes))
+    return {name: devices[name] for name in station.devices}
+
+
+def _build(
+    name: str,
+    record: DeviceRecord,
+    devices: Mapping[str, Any],
+    common: Mapping[str, Any],
+    linked: Mapping[str, Any],
+    addresses: Mapping[str, str],
+) -> Any:
+    cls = _find(record.class_)
+    arguments = {**common, **record.options, **{role: devices[other] for role, other in record.uses.items()}}
+    if record.address is not None:
+        address = addresses[name] if record.address == _SIMULATED_ADDRESS else record.address
+        arguments |= {"address": address, **linked}
+    if record.limits:
+        arguments["limits"] = {
+            signal: tuple(
+                parse(edge, str(_unit_of_setting(cls, signal)), name=f"{name}.{signal}")
+                for edge in (limits.low, limits.high)
+            )
+            for signal, limits in record.limits.items()
+        }
+    return cls(name=name, **arguments)
+
+
