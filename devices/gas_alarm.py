@@ -32,14 +32,14 @@ class GasAlarm(Instrument):
 
     @property
     def tripped(self) -> str:
-        """Why the room does not count as safe, by the last poll; empty while the detector watches and is calm.
+        """Why the room does not count as safe, by the last poll; empty while all is well.
 
         A detector that is in fault, inhibited or warming up, or whose reading is not good, counts as tripped.
         """
         reasons = []
-        if self.alarm.get():
+        if self.alarm.get() == 1:
             reasons.append(f"gas alarm (last reading {self.concentration.get():g} ppm)")
-        if self.fault.get():
+        if self.fault.get() == 1:
             reasons.append(f"detector fault {self.fault_code.get()}".rstrip())
         if self.quality.get() != "ok":
             reasons.append(f"the reading is {self.quality.get()}")
@@ -80,5 +80,5 @@ class GasAlarm(Instrument):
         self.write_reset()
         self.clock.sleep(_SETTLE_S)
         self.poll()
-        if self.alarm.get() or self.fault.get():
+        if self.alarm.get() == 1 or self.fault.get() == 1:
             raise self.refused(f"still {self.tripped} after a reset")

@@ -71,6 +71,7 @@ class HumidityBox(LabDevice):
     ) -> None:
         super().__init__(**kwargs)
         self.tolerance_K = tolerance_K
+        self.accuracy_K = transmitter.accuracy_K
         self._transmitter = transmitter
         self._relays = relays
         self._loop: Timer | None = None

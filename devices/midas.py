@@ -1,8 +1,8 @@
 """Honeywell Midas gas detector, Modbus TCP on port 502.
 
-Source: Honeywell MIDAS-A-001 user manual, appendix A, tables A1 to A3 (register numbers there are PDU address
-+ 40001). That floats come low word first, and in ppm also where the display shows ppb, is from the numat/midas
-client, which runs on instruments; so are the letters of fault codes.
+Source: Honeywell MIDAS-A-001 user manual, appendix A, tables A1 to A3 (register numbers there are PDU
+address + 40001). That floats come low word first, and in ppm also where the display shows ppb, is from the
+numat/midas client, which runs on instruments; so are the letters of fault codes.
 """
 
 from __future__ import annotations

@@ -61,6 +61,10 @@ def decode_error_bits(registers: Sequence[int]) -> list[int]:
     return [number for number in range(32) if (high << 16 | low) >> number & 1]
 
 
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_SINGLE_PRECISION)
+
+
 class VaisalaDewPoint(DewPointTransmitter):
     """Vaisala DRYCAP transmitter or probe with the self-test registers, such as DMT143 and DMP5 to DMP8.
 
@@ -76,6 +80,7 @@ class VaisalaDewPoint(DewPointTransmitter):
     """
 
     model = "Vaisala DRYCAP"
+    accuracy_K = 2.0  # of dew point, DMT143 data sheet; less below -60 degC
     settings: ClassVar[LinkSettings] = LinkSettings(serial="19200 8N2")
 
     pressure_setting = Cpt(
@@ -125,14 +130,8 @@ class VaisalaDewPoint(DewPointTransmitter):
         if words != _SELF_TEST_WORDS:
             raise self.wrong(f"self-test register {words[0]:04X} {words[1]:04X}, not E666 C2F6")
         held_kPa = self._read_pressure()
-        told_kPa = self._gas_pressure_kPa
-        if told_kPa is None or math.isclose(held_kPa, told_kPa, rel_tol=_SINGLE_PRECISION):
-            return
-        self.pressure_setting.check_value(told_kPa)
-        self._modbus.write_registers(_PRESSURE_hPa, registers_from_float(told_kPa * _HPA_PER_KPA, "low first"))
-        held_kPa = self._read_pressure()
-        if not math.isclose(held_kPa, told_kPa, rel_tol=_SINGLE_PRECISION):
-            raise self.refused(f"holds a gas pressure of {held_kPa:g} kPa, told {told_kPa:g} kPa")
+        if self._gas_pressure_kPa is not None and not _same(held_kPa, self._gas_pressure_kPa):
+            self._write_pressure(self._gas_pressure_kPa)
 
     def poll(self) -> None:
         """Read dew point, temperature and water fraction.
@@ -154,6 +153,14 @@ class VaisalaDewPoint(DewPointTransmitter):
         if not fault_free:
             errors = decode_error_bits(self._modbus.read_registers(_ERROR_BITS, 2))
             raise self.refused(f"reports errors {', '.join(map(str, errors)) or 'without number'}")
+
+    def _write_pressure(self, pressure_kPa: float) -> None:
+        self.pressure_setting.check_value(pressure_kPa)
+        words = registers_from_float(pressure_kPa * _HPA_PER_KPA, "low first")
+        self._modbus.write_registers(_PRESSURE_hPa, words)
+        held_kPa = self._read_pressure()
+        if not _same(held_kPa, pressure_kPa):
+            raise self.refused(f"holds a gas pressure of {held_kPa:g} kPa, told {pressure_kPa:g} kPa")
 
     def _read_pressure(self) -> float:
         registers = self._modbus.read_registers(_PRESSURE_hPa, 2)

@@ -15,7 +15,7 @@ from devices.instrument import LabDevice
 from devices.mass_flow_controller import MassFlowController
 from devices.potentiostat import ImpedanceSweep, Potentiostat
 from devices.reaction_vessel import ReactionVessel
-from devices.vacuum_gauge import VacuumGauge
+from devices.vacuum_gauge import OVER_RANGE, VacuumGauge
 from plans.arguments import PlanGenerator, Quantity, describe_arguments, plan
 from plans.stubs import log, log_for, make_safe, move, move_and_log, plain_failures, spectrum
 from ssblab.analysis.moist_air import water_mole_fraction
@@ -113,7 +113,9 @@ def moisture_exposure(
         "devices": {role: device.name for role, device in vars(rig).items()},
         FIGURES_KEY: "plans.moisture_figures:figures_of_merit",
         "h2s_relative_accuracy": h2s.relative_accuracy,
+        "dew_point_accuracy_K": box.accuracy_K,
         "dew_point_tolerance_K": box.tolerance_K,
+        "purge_flow_mL_min": vessel.purge_flow.get(),
         **(md or {}),
     }
 
@@ -287,4 +289,5 @@ def _heat(
 
 def _is_below(gauge: VacuumGauge, pressure_Pa: float) -> bool:
     """Whether the pressure is surely low: an over-range or missing reading is not."""
-    return not gauge.is_over_range() and gauge.quality.get() != "invalid" and gauge.pressure.get() <= pressure_Pa
+    reads = gauge.quality.get() != "invalid" and gauge.state.get() != OVER_RANGE
+    return reads and gauge.pressure.get() <= pressure_Pa

@@ -1,8 +1,8 @@
 """Moxa ioLogik E1214 remote I/O: six relays and six digital inputs, Modbus TCP.
 
 Source: ioLogik E1200 user's manual, Modbus address and register map (editions of 2016 and later), and the
-registers of an E1212 as printed by a client. That relays can't be switched until the watchdog's alarm is
-cleared, and stay off then, is taken over from Moxa's ioThinx 4510, whose manual says it; the E1200's does not.
+registers of an E1212 as printed by a client. What the E1200's manual leaves open is as in that of Moxa's
+ioThinx 4510: relays can't be switched until the watchdog's alarm is cleared. They stay off then.
 """
 
 from __future__ import annotations

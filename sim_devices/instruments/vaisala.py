@@ -102,9 +102,11 @@ class SimulatedVaisala(ModbusInstrument):
         """Set a pressure; what is out of range is acknowledged and ignored."""
         number = address + 1
         if number in self._pressures_hPa and len(values) == 2:
-            self._set_pressure(number, struct.unpack(">f", struct.pack(">HH", *reversed(values)))[0])
+            low, high = values
+            self._set_pressure(number, struct.unpack(">f", struct.pack(">HH", high, low))[0])
         elif number in _PRESSURE_INTEGERS and len(values) == 1:
-            self._set_pressure(_PRESSURE_INTEGERS[number], struct.unpack(">h", struct.pack(">H", values[0]))[0])
+            signed = values[0] - 0x10000 if values[0] & 0x8000 else values[0]
+            self._set_pressure(_PRESSURE_INTEGERS[number], signed)
         else:
             raise ModbusException(2)
 

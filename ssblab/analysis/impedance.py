@@ -118,7 +118,8 @@ def lin_kk(
     impedance_ohm : array_like of complex, shape (n,)
     limit : float
         Largest rms residual of a valid spectrum, relative to abs(Z).  Noise counts: the limit must be
-        above the instrument's.  With 0.005, a resistance that drifts by 10 % during the sweep is about at the limit.
+        above the instrument's.  With 0.005, a resistance that drifts by 10 % during the sweep is about at the
+        limit.
     mu_limit : float
         Criterion of the source.
 

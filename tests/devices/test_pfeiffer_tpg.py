@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.pfeiffer_tpg import PfeifferTpg, decode_identity, decode_measurement, decode_unit, encode_question
+from devices.pfeiffer_tpg import (
+    PfeifferTpg,
+    decode_identity,
+    decode_measurement,
+    decode_unit,
+    encode_question,
+)
 from devices.status import NotReached
 from sim_devices.instruments.pfeiffer_tpg import SimulatedPfeifferTpg
 from sim_devices.wire import FAULTS
@@ -248,8 +254,8 @@ def test_wait_below_tells_progress(gauge, vessel, clock):
 
 def test_a_leak_is_told_with_target_last_reading_and_time(gauge, vessel, clock):
     vessel.begin_s, vessel.end_Pa = clock.monotonic(), 500.0
-    expected = re.escape("gauge: pressure: not settled (target below 100 Pa, last reading 500 Pa, waited 300 s)")
-    with pytest.raises(NotReached, match=expected):
+    expected = "gauge: pressure: not settled (target below 100 Pa, last reading 500 Pa, waited 300 s)"
+    with pytest.raises(NotReached, match=re.escape(expected)):
         gauge.wait_below(100.0, timeout_s=300.0).wait()
 
 

@@ -391,8 +391,8 @@ WRITER = """
     journal.write("descriptor", {"uid": "d-" + uid, "run_start": uid, "name": "primary", "time": 1.0,
                                  "data_keys": keys, "configuration": {}, "object_keys": {}})
     for number in range(1, 1_000_000):
-        journal.write("event", {"uid": f"e{number}", "descriptor": "d-" + uid, "seq_num": number, "filled": {},
-                                "time": float(number), "data": {"x": number / 7}, "timestamps": {"x": 1.0}})
+        event = {"uid": f"e{number}", "descriptor": "d-" + uid, "seq_num": number, "time": float(number)}
+        journal.write("event", {**event, "data": {"x": number / 7}, "timestamps": {"x": 1.0}, "filled": {}})
         print(number, flush=True)
 """
 

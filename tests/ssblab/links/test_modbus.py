@@ -19,8 +19,6 @@ registers = st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=125)
 pdus = st.binary(max_size=253)
 
 
-
-
 DECODERS = {
     "registers": lambda data: codec.decode_registers(data, 3, 2),
     "bits": lambda data: codec.decode_bits(data, 1, 9),
@@ -100,7 +98,7 @@ def test_one_changed_bit_of_an_rtu_frame_is_seen(pdu, data):
 def test_floats_round_trip_in_both_orders_and_as_the_simulation_sends_them(value, order):
     words = codec.registers_from_float(value, order)
     back = codec.float_from_registers(words, order)
-    assert back == value or math.isnan(back) and math.isnan(value)
+    assert back == value or (math.isnan(back) and math.isnan(value))
     assert words == float_words(value, low_first=order == "low first")
 
 

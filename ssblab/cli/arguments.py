@@ -1,0 +1,121 @@
+"""Arguments of a plan as they are written on the command line: all checked before a device is touched."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from plans.arguments import Argument, PlanGenerator, arguments_of
+from plans.catalogue import find_plans
+from ssblab.quantities import BadInput
+from ssblab.station import Station
+
+__all__ = ["Call", "device_class", "plan_named", "read_pairs"]
+
+
+def plan_named(name: str) -> Callable[..., PlanGenerator]:
+    """Find a plan.
+
+    Raises
+    ------
+    BadInput
+        If there is none of the name; lists those that there are.
+    """
+    found = find_plans()
+    if name not in found:
+        close = difflib.get_close_matches(name, found, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(found)}"
+        raise BadInput(f"no plan {name!r}: {hint}")
+    return found[name]
+
+
+def read_pairs(words: Sequence[str]) -> dict[str, str]:
+    """Split words of the form key=value.
+
+    Raises
+    ------
+    BadInput
+        If a word has no =, or a key comes twice.
+    """
+    pairs: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise BadInput(f"{word!r} is not of the form key=value, like exposure='2 h'")
+        if key in pairs:
+            raise BadInput(f"{key} is given twice: {pairs[key]!r} and {value!r}")
+        pairs[key] = value
+    return pairs
+
+
+def device_class(dotted: str) -> Any:
+    """Find the class that a station file names."""
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+class Call:
+    """A plan with the arguments of a command line, checked against the station file.
+
+    Raises
+    ------
+    BadInput
+        With what is wrong with the plan's name or its arguments.
+    """
+
+    def __init__(self, name: str, words: Sequence[str], station: Station) -> None:
+        self._function = plan_named(name)
+        pairs = read_pairs(words)
+        wanted = {argument.name: argument for argument in arguments_of(self._function)}
+        problems = list(_problems(self._function, pairs, wanted, station))
+        if problems:
+            raise BadInput(f"plan {name}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        kinds = {key: wanted[key].kind if key in wanted else "" for key in pairs}
+        self._devices = {
+            key: pairs[key] for key, kind in kinds.items() if kind not in ("quantity", "sample", "")
+        }
+        self._values = {
+            key: station.samples[value] if kinds[key] == "sample" else value
+            for key, value in pairs.items()
+            if key not in self._devices
+        }
+        self._function(**self._values)
+
+    def plan(self, devices: Mapping[str, Any]) -> PlanGenerator:
+        """Make the plan, with the devices that were named."""
+        named = {key: devices[name] for key, name in self._devices.items()}
+        return self._function(**self._values, **named)
+
+
+def _problems(
+    function: Callable[..., Any], pairs: Mapping[str, str], wanted: Mapping[str, Argument], station: Station
+) -> Iterator[str]:
+    """What the plan itself can't see: names of samples and devices, arguments that are no text."""
+    parameters = inspect.signature(function).parameters
+    for key, value in pairs.items():
+        argument = wanted.get(key)
+        if argument is None:
+            if key in parameters:
+                yield f"{key} can't be given on the command line"
+        elif argument.kind == "sample":
+            if value not in station.samples:
+                yield f"{key}={value}: {_unknown('sample', value, station.samples)}"
+        elif argument.kind != "quantity":
+            yield from _wrong_device(argument, value, station)
+
+
+def _wrong_device(argument: Argument, name: str, station: Station) -> Iterator[str]:
+    if name not in station.devices:
+        yield f"{argument.name}={name}: {_unknown('device', name, station.devices)}"
+        return
+    family = device_class(station.devices[name].class_).family
+    if family != argument.kind:
+        yield f"{argument.name}={name}: {name} is a {family}, and a {argument.kind} is wanted"
+
+
+def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
+    there_are = f"there are {', '.join(known)}" if known else f"it has no {what}s at all, add them"
+    return f"the station file has no {what} {name!r}: {there_are}"

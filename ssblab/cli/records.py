@@ -1,0 +1,211 @@
+"""Commands on stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssblab.cli.options import DataOption, JsonOption
+from ssblab.cli.output import Output, moment, results_table, table
+from ssblab.quantities import BadInput
+
+if TYPE_CHECKING:
+    from ssblab.catalog import RunData
+    from ssblab.documents import Report
+
+__all__ = ["NEGATIVE_INDEX", "page_path", "rebuild", "report", "runs", "show", "verify"]
+
+#: Lets -1, the last run, be no option.
+NEGATIVE_INDEX = {"ignore_unknown_options": True}
+
+_LIMIT = 20
+_SHORT_UID = 8
+_KEYS = {"plan": "plan_name", "sample": "sample.name"}
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="Its uid or the beginning of it, its number, or -1 for the last.")
+]
+
+
+def page_path(folder: Path, uid: str) -> Path:
+    """Where the report of a run is written if nobody says otherwise."""
+    path = folder / "reports" / f"{uid}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def runs(
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="key=value ...", help="plan=..., sample=..., since=2026-05, until=..., scan_id=..."
+        ),
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List stored runs, the latest last; 20 at most if no query is given."""
+    output = Output()
+    with output.reserved(), _catalog(data) as db:
+        headers = list(db(**_search(query or [])))
+        found = [_summary(header) for header in (headers if query else headers[-_LIMIT:])]
+    if as_json:
+        output.json(found)
+        return
+    rows = (
+        (moment(r["time"]), r["plan"], r["sample"], r["exit_status"], r["uid"][:_SHORT_UID]) for r in found
+    )
+    output.show(table(("when", "plan", "sample", "ended", "run"), rows) if found else "no runs")
+
+
+def _search(words: list[str]) -> dict[str, Any]:
+    from ssblab.cli.arguments import read_pairs
+
+    pairs = read_pairs(words)
+    return {_KEYS.get(key, key): int(text) if key == "scan_id" else text for key, text in pairs.items()}
+
+
+def _summary(header: Any) -> dict[str, Any]:
+    start, stop = header.start, header.stop or {}
+    sample = start.get("sample")
+    return {
+        "uid": start["uid"],
+        "scan_id": start.get("scan_id"),
+        "time": start["time"],
+        "plan": start.get("plan_name", ""),
+        "sample": sample.get("name", "") if isinstance(sample, dict) else sample or "",
+        "exit_status": stop.get("exit_status", "open"),
+        "reason": stop.get("reason", ""),
+    }
+
+
+def show(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show a run: metadata, streams, figures of merit."""
+    from ssblab.results import figures_of_merit
+
+    output = Output()
+    with output.reserved():
+        stored = _read(run, data)
+        results = figures_of_merit(stored)
+    counts = {name: dataset.sizes["time"] for name, dataset in stored.streams.items()}
+    if as_json:
+        figures = {name: value.as_json() for name, value in results.items()}
+        output.json({"start": stored.start, "stop": stored.stop, "streams": counts, "results": figures})
+        return
+    output.show(table(("of the run", ""), _facts(stored)), table(("stream", "events"), counts.items()))
+    if results:
+        output.show(results_table(results))
+
+
+def _facts(stored: RunData) -> Iterator[tuple[str, str]]:
+    yield "started", moment(stored.start["time"])
+    if stored.stop:
+        yield "ended", moment(stored.stop["time"])
+        yield "exit status", " ".join([stored.stop["exit_status"], stored.stop.get("reason", "")])
+    for key, value in stored.start.items():
+        if key != "time":
+            parts = value.items() if isinstance(value, dict) else ()
+            yield key, ", ".join(f"{name}={part}" for name, part in parts) or str(value)
+
+
+def report(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page with pictures of a run."""
+    from ssblab.catalog import data_folder
+    from ssblab.reports import write_report
+
+    output = Output()
+    with output.reserved():
+        stored = _read(run, data)
+        path = write_report(stored, out or page_path(data_folder(data), stored.start["uid"]))
+    if as_json:
+        output.json({"report": str(path)})
+    else:
+        output.show(str(path))
+
+
+def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Compare the catalog with the journals, event by event; exit code 1 if they differ."""
+    from ssblab.catalog import data_folder
+    from ssblab.documents import verify
+
+    _tell(lambda: verify(data_folder(data)), as_json)
+
+
+def rebuild(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Make the catalog anew from the journals."""
+    from ssblab.catalog import data_folder
+    from ssblab.documents import rebuild
+
+    _tell(lambda: rebuild(data_folder(data)), as_json)
+
+
+def _tell(audit: Any, as_json: bool) -> None:
+    output = Output()
+    with output.reserved():
+        found: Report = audit()
+    if as_json:
+        output.json(_audit_json(found))
+    else:
+        output.show(str(found) or "no runs in the journals")
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _audit_json(found: Report) -> dict[str, Any]:
+    return {
+        "ok": found.ok,
+        "runs": [
+            {
+                "uid": run.uid,
+                "journal": run.journal,
+                "streams": {name: digest.count for name, digest in run.journalled.items()},
+                "problems": list(run.problems),
+            }
+            for run in found.runs
+        ],
+        "damage": {
+            name: [{"line": damage.line, "reason": damage.reason} for damage in lines]
+            for name, lines in found.damage.items()
+        },
+    }
+
+
+@contextmanager
+def _catalog(data: Path | None) -> Iterator[Any]:
+    """Open the catalog of a data folder with all in it that the journals hold."""
+    from ssblab.catalog import close_catalog, data_folder, open_catalog
+    from ssblab.documents import Follower
+
+    folder = data_folder(data)
+    with Follower(folder) as follower:
+        follower.catch_up()
+    db = open_catalog(folder)
+    try:
+        yield db
+    finally:
+        close_catalog(db)
+
+
+def _read(name: str, data: Path | None) -> RunData:
+    from ssblab.catalog import run_data
+
+    with _catalog(data) as db:
+        try:
+            header = db[_key(name)]
+        except (KeyError, IndexError, ValueError) as error:
+            raise BadInput(f"no run {name!r} ({error.args[0]}): `ssblab runs` lists them") from None
+        return run_data(header)
+
+
+def _key(name: str) -> str | int:
+    """A uid or the beginning of one as text; -1 or a scan number, which are shorter, as a number."""
+    is_number = name.removeprefix("-").isdecimal() and len(name) < _SHORT_UID
+    return int(name) if is_number else name
