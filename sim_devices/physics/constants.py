@@ -11,8 +11,8 @@ ATMOSPHERE_Pa = 101_325.0
 ROOM_TEMPERATURE_C = 25.0
 """Placeholder; plausible 20 to 27 degC."""
 
-STANDARD_MOLAR_VOLUME_L_mol = 22.413969
-"""Ideal gas at 0 degC and 101.325 kPa: the reference state of the flow meters' "standard" mL/min."""
+STANDARD_MOLAR_VOLUME_L_mol = 24.465
+"""Ideal gas at 25 degC and 101.325 kPa (14.696 psia): Alicat's reference state of a "standard" mL/min."""
 
 
 def gas_amount_mol(volume_m3: float, temperature_C: float, pressure_Pa: float) -> float:
@@ -32,10 +32,10 @@ def gas_amount_mol(volume_m3: float, temperature_C: float, pressure_Pa: float) -
 
 
 def flow_mol_s_from_mL_min(flow_mL_min: float) -> float:
-    """Molar flow (mol/s) of a standard volume flow in mL/min (0 degC, 101.325 kPa)."""
+    """Molar flow (mol/s) of a standard volume flow in mL/min (25 degC, 101.325 kPa)."""
     return flow_mL_min / 60_000.0 / STANDARD_MOLAR_VOLUME_L_mol
 
 
 def flow_mL_min_from_mol_s(flow_mol_s: float) -> float:
-    """Standard volume flow (mL/min at 0 degC, 101.325 kPa) of a molar flow in mol/s."""
+    """Standard volume flow (mL/min at 25 degC, 101.325 kPa) of a molar flow in mol/s."""
     return flow_mol_s * 60_000.0 * STANDARD_MOLAR_VOLUME_L_mol

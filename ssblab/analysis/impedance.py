@@ -150,7 +150,8 @@ def lin_kk(
         residuals = parts[: len(omega)] + 1j * parts[len(omega) :]
         rms = float(np.sqrt(np.mean(np.abs(residuals) ** 2)))
         resistances = solution[:count]
-        mu = 1 - float(-resistances[resistances < 0].sum() / resistances[resistances > 0].sum())
+        positive, negative = np.maximum(resistances, 0).sum(), np.maximum(-resistances, 0).sum()
+        mu = 1 - float(negative / positive) if positive > 0 else -math.inf
         if mu < mu_limit and rms <= limit:
             break
     return KramersKronig(residuals, float(np.abs(parts).max()), rms, mu, count, rms <= limit)
@@ -254,6 +255,7 @@ class _Problem:
         # Of one ohm each: the derivative by log R is the element itself.
         unit_arcs = np.array([0.0, 0.0, 1.0, *(x for tau in log_taus for x in (0.0, tau, START_ARC))])
         columns = self.jacobian(unit_arcs)[:, [0, *range(3, len(unit_arcs), 3)]].T
+        least = 1e-6 * np.abs(self.impedance).max()
         tails = {alpha: self.jacobian(np.array([0.0, 0.0, alpha]))[:, 1] for alpha in START_TAILS}
         found = []
         for chosen, alpha in itertools.product(itertools.combinations(range(GRID_POINTS), arcs), START_TAILS):
@@ -262,7 +264,7 @@ class _Problem:
             found.append((misfit, chosen, alpha, amounts))
         best_tails: dict[tuple[int, ...], Floats] = {}
         for _, chosen, alpha, amounts in sorted(found, key=lambda one: float(one[0])):
-            log_tail, *log_rs = np.log(np.maximum(amounts[1:], 1e-3 * amounts[1:].max()))
+            log_tail, *log_rs = np.log(np.maximum(amounts[1:], max(1e-3 * amounts[1:].max(), least)))
             shapes = [
                 (log_r, log_taus[index], START_ARC) for log_r, index in zip(log_rs, chosen, strict=True)
             ]

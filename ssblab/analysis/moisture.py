@@ -523,8 +523,8 @@ class _Record:
     def note(self) -> str:
         """What was left out."""
         return (
-            f"{len(self.time_s)} samples, {self.left_out} without a reading left out; {_hole_s(self.time_s):g} s "
-            "of holes in the record bridged by straight lines"
+            f"{len(self.time_s)} samples, {self.left_out} without a reading left out; "
+            f"{_hole_s(self.time_s):g} s of holes in the record bridged by straight lines"
         )
 
     def integral(self, column: int) -> float:
@@ -556,8 +556,8 @@ def _columns(**columns: ArrayLike) -> list[Floats]:
 def _enough(usable: int, given: int) -> None:
     if usable < 3:
         raise BadInput(
-            f"{usable} of {given} samples are usable: at least 3 are needed; was the instrument read during this "
-            "part of the run?"
+            f"{usable} of {given} samples are usable: at least 3 are needed; was the instrument read during "
+            "this part of the run?"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -62,7 +63,7 @@ class _LogLines(logging.Handler):
             untraced = {"exc_info": None, "exc_text": None, "stack_info": None}
             record = logging.makeLogRecord({**vars(record), **untraced})
         try:
-            typer.echo(self.format(record), err=True)
+            sys.stderr.write(f"{self.format(record)}\n")
         except OSError:
             pass  # the terminal is gone, and a run must go on to its safe end
 

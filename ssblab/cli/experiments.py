@@ -37,9 +37,7 @@ def plans(
     if as_json:
         output.json([_described(plan, function) for plan, function in found.items()])
     elif name is None:
-        rows = (
-            (plan, _described(plan, function)["doc"].partition("\n")[0]) for plan, function in found.items()
-        )
+        rows = ((plan, (inspect.getdoc(made) or "").partition("\n")[0]) for plan, made in found.items())
         output.show(table(("plan", "what it does"), rows))
     else:
         _show_plan(output, _described(name, found[name]))
@@ -82,15 +80,18 @@ def run(
     Exit code: 0 done, 1 the run failed, 2 bad input (nothing has moved), 130 interrupted.
     """
     output = Output()
-    activity = Activity(plan)
-    with shown(activity, silent=as_json), output.reserved():
+    with output.reserved():
         from ssblab.cli.arguments import Call
         from ssblab.session import open_session
         from ssblab.station import load_station
 
         record = load_station(station)
         call = Call(plan, arguments or [], record)
-        with open_session(record, data=data, time=time, transcript=transcript) as session:
+        activity = Activity(plan)
+        with (
+            shown(activity, silent=as_json),
+            open_session(record, data=data, time=time, transcript=transcript) as session,
+        ):
             activity.watch(session)
             result = session.run(call.plan(session.devices))
             activity.finish()

@@ -51,15 +51,15 @@ class Output:
             console.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Any:
-    """Make a plain table."""
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, whole: int = 1) -> Any:
+    """Make a plain table, whose first `whole` columns are never broken into lines."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=SIMPLE, pad_edge=False)
     for i, column in enumerate(columns):
-        made.add_column(column, overflow="fold", no_wrap=i == 0)
+        made.add_column(column, overflow="fold", no_wrap=i < whole)
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
@@ -73,6 +73,7 @@ def results_table(results: Mapping[str, Value]) -> Any:
             (value.name, value_text(value.value, value.uncertainty), value.unit, shortened(value.definition))
             for value in results.values()
         ),
+        whole=3,
     )
 
 

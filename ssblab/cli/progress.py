@@ -22,6 +22,7 @@ _REFRESH_PER_S = 4
 _SPARSE_S = 60.0  # between two log lines while the stage stays the same
 _FEWEST_DONE = 0.02  # an estimate from less is noise
 _MOST_SHOWN = 4
+_FILING = "filing the data"
 
 
 class _Step:
@@ -98,13 +99,15 @@ class Activity:
         run_engine.waiting_hook = self._waiting
 
     def finish(self) -> None:
-        """Note that the plan is over and its data are being filed."""
-        self._stage = "filing the data"
+        """Note that the plan is over; what follows is made of its data."""
+        self._stage = _FILING
         self._steps = ()
 
     def _message(self, msg: Any) -> None:
         if msg.command in ("create", "declare_stream"):
             self._stage = msg.kwargs.get("name", self._stage)
+        elif msg.command == "close_run":
+            self._stage = _FILING
 
     def _waiting(self, statuses: Any) -> None:
         self._steps = [_Step(status) for status in statuses or ()]

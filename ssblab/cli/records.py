@@ -41,9 +41,7 @@ def page_path(folder: Path, uid: str) -> Path:
 def runs(
     query: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="key=value ...", help="plan=..., sample=..., since=2026-05, until=..., scan_id=..."
-        ),
+        typer.Argument(metavar="key=value ...", help="plan=... sample=... since=2026-05 until=..."),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
