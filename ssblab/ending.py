@@ -96,19 +96,14 @@ class Ending:
         return True
 
     def _stuck(self, message: str) -> None:
-        """Break a deadlock; one in a plan's own clean-up leaves nothing but to skip the rest of that."""
+        """Break a deadlock; comes on the loop's own thread."""
         if self._run_engine.state in ("aborting", "stopping"):
-            logger.error("the plan's clean-up is skipped: %s", message)
-            self.reason = self.reason or message
-            threading.Thread(target=self._cancel, daemon=True, name="ssblab-end").start()
+            # It is in the plan's own clean-up, and bluesky ends a plan only once: end this wait of it.
+            logger.error("a step of the clean-up is given up: %s", message)
+            self._run_engine._task.cancel()
+            self._thaw()
         else:
             self.end(message)
-
-    def _cancel(self) -> None:
-        try:
-            self._run_engine.halt()
-        finally:
-            self._thaw()
 
     def _freeze(self) -> None:
         if isinstance(self._clock, VirtualClock):

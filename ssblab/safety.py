@@ -7,13 +7,15 @@ interlocks do, and brings the station to its safe state on every end that it liv
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ssblab.clock import Clock, Timer
 
-__all__ = ["Interlock", "InterlockTripped", "SafeState", "SafeStep"]
+__all__ = ["Interlock", "InterlockTripped", "SafeState", "SafeStep", "outcome", "unconfirmed"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,21 @@ class SafeStep:
     problem: str
 
 
+def outcome(clock: Clock, future: Future[Any], timeout_s: float) -> Any:
+    """Wait for work on a worker, at most `timeout_s` of laboratory time; give its result or raise its error.
+
+    Raises
+    ------
+    TimeoutError
+        If it is not done by then; it goes on.
+    """
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.is_set() and not clock.wait(done, timeout_s):
+        raise TimeoutError(f"not done within {timeout_s:g} s")
+    return future.result(0)
+
+
 class SafeState:
     """Brings devices to their safe states, one after another in the station's order.
 
@@ -71,7 +88,7 @@ class SafeState:
 
     def _step(self, device: Safeable) -> str:
         try:
-            self._clock.submit(device.name, device.make_safe).result(device.action_timeout_s)
+            outcome(self._clock, self._clock.submit(device.name, device.make_safe), device.action_timeout_s)
         except Exception as error:
             logger.exception("safe state of %s is not confirmed", device.name)
             return str(error) or type(error).__name__
@@ -93,7 +110,8 @@ class Interlock:
         self._clock = clock
         self._alarm = alarm
         self._period_s = period_s
-        self._timer: Timer | None = None
+        self._timers: list[Timer] = []
+        self._looked_at_s = 0.0
 
     def check(self) -> None:
         """Read the alarm now.
@@ -103,35 +121,52 @@ class Interlock:
         InterlockTripped
             If it is tripped or can't be read.
         """
-        future = self._clock.submit(self._alarm.name, self._alarm.poll)
+        reading = self._clock.submit(self._alarm.name, self._reason)
         try:
-            future.result(self._alarm.action_timeout_s)
-        except Exception as error:
-            raise InterlockTripped(f"interlock {self._alarm.name}: can't be read: {error}") from error
-        if reason := self._alarm.tripped:
+            reason = outcome(self._clock, reading, self._alarm.action_timeout_s)
+        except TimeoutError as error:
+            reason = f"can't be read: {error}"
+        if reason:
             raise InterlockTripped(f"interlock {self._alarm.name}: {reason}")
 
     def watch(self, trip: Callable[[str], None]) -> None:
         """Look each period; call `trip` once with the reason when it is not well any more."""
+        self.release()
+        self._looked_at_s = self._clock.monotonic()
 
-        def look() -> None:
-            try:
-                self._alarm.poll()
-                reason = self._alarm.tripped
-            except Exception as error:
-                reason = f"can't be read: {error}"
-            if reason:
+        def trip_once(reason: str) -> None:
+            if self._timers:
                 self.release()
                 trip(f"interlock {self._alarm.name}: {reason}")
 
-        self.release()
-        self._timer = self._clock.every(self._period_s, self._alarm.name, look)
+        def look() -> None:
+            reason = self._reason()
+            self._looked_at_s = self._clock.monotonic()
+            if reason:
+                trip_once(reason)
+
+        def look_at_the_looking() -> None:
+            silent_s = self._clock.monotonic() - self._looked_at_s
+            if silent_s > self._period_s + self._alarm.action_timeout_s:
+                trip_once(f"can't be read: no reading for {silent_s:.0f} s")
+
+        self._timers = [
+            self._clock.every(self._period_s, self._alarm.name, look),
+            self._clock.every(self._period_s, f"interlock {self._alarm.name}", look_at_the_looking),
+        ]
 
     def release(self) -> None:
         """Stop watching."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        timers, self._timers = self._timers, []
+        for timer in timers:
+            timer.cancel()
+
+    def _reason(self) -> str:
+        try:
+            self._alarm.poll()
+            return self._alarm.tripped
+        except Exception as error:
+            return f"can't be read: {error}"
 
 
 def unconfirmed(steps: Iterable[SafeStep]) -> str:

@@ -443,9 +443,9 @@ def test_another_process_finds_the_served_laboratory(served: Path, tmp_path: Pat
 
 
 def test_check_of_a_station_that_is_off(tmp_path: Path) -> None:
-    path = tmp_path / "off.yml"
+    path = tmp_path / "dark.yml"
     path.write_text(
-        "name: off\nsafe_state: [mfc]\n"
+        "name: dark\nsafe_state: [mfc]\n"
         "devices: {mfc: {class: devices.alicat.Alicat, address: 'TCPIP::127.0.0.1::1::SOCKET'}}\n"
     )
     process = command("check", "--station", str(path), "--json", data=tmp_path)

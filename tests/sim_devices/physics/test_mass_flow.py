@@ -5,8 +5,8 @@ from sim_devices.physics.mass_flow import FlowRoute, MassFlowController, routed_
 
 
 def test_standard_flow_units() -> None:
-    # 22.414 L at 0 degC and 1 atm is one mol.
-    assert flow_mol_s_from_mL_min(22_413.969) == pytest.approx(1.0 / 60.0)
+    # Ideal gas: 24.465 L at 25 degC and 1 atm are one mol.
+    assert flow_mol_s_from_mL_min(24_465.0) == pytest.approx(1.0 / 60.0)
     assert flow_mL_min_from_mol_s(flow_mol_s_from_mL_min(500.0)) == pytest.approx(500.0)
 
 

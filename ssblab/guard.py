@@ -1,0 +1,193 @@
+"""What surrounds every plan of a session: interlocks before and while it runs, the safe state at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from bluesky import Msg, RunEngine
+from bluesky.preprocessors import contingency_wrapper, plan_mutator
+from bluesky.utils import FailedStatus, IllegalMessageSequence, RunEngineControlException
+
+from ssblab.clock import Clock
+from ssblab.quantities import BadInput
+from ssblab.safety import Interlock, SafeState, SafeStep, unconfirmed
+
+__all__ = ["Guard", "in_words"]
+
+logger = logging.getLogger(__name__)
+
+#: Messages after which the laboratory is still as it was.
+_STILL = frozenset({"rig", "null", "checkpoint", "clear_checkpoint"})
+_KEYS = ("safe_state_steps", "safe_state_confirmed", "safe_state_problem")
+_WORKER = "guard"
+
+Plan = Generator[Msg, Any, Any]
+
+
+class Guard:
+    """Keeps the runs of a RunEngine safe.
+
+    Interlocks are checked before a run opens and watched while one is open. The safe state is reached before
+    the last open run closes, and recorded in its stream `safe_state`; a step that can't be confirmed makes
+    the run a failed one. A plan that fails, is ended or halted reaches it also without a run.
+
+    Parameters
+    ----------
+    safe_state : SafeState
+        Of the station.
+    interlocks : sequence of Interlock
+    end : callable
+        Ends the plan under way, for a reason.
+    why_ended : callable
+        Gives the reason for which the plan was ended.
+    """
+
+    def __init__(
+        self,
+        run_engine: RunEngine,
+        clock: Clock,
+        safe_state: SafeState,
+        interlocks: Sequence[Interlock],
+        end: Callable[[str], None],
+        why_ended: Callable[[], str],
+    ) -> None:
+        self._clock = clock
+        self._safe_state = safe_state
+        self._interlocks = interlocks
+        self._end = end
+        self._why_ended = why_ended
+        self._record = _SafetyRecord(clock)
+        self._open: list[Any] = []
+        self._touched = False
+        self.problem = ""
+        run_engine.preprocessors.append(self._guarded)
+        run_engine.register_command("check_interlocks", self._check_interlocks)
+        run_engine.register_command("safe_state", self._reach_safe_state)
+
+    def state_changed(self, new: str) -> None:
+        """Reach the safe state if the RunEngine has come to rest without it: a halt runs no clean-up."""
+        if new == "idle":
+            self.release()
+            self._open.clear()
+            if self._touched:
+                self._note(self._safe_state.reach())
+
+    def release(self) -> None:
+        """Stop watching the interlocks."""
+        for interlock in self._interlocks:
+            interlock.release()
+
+    def _guarded(self, plan: Plan) -> Plan:
+        self._open.clear()
+        self._touched = False
+        self.problem = ""
+        result = yield from contingency_wrapper(plan_mutator(plan, self._around), except_plan=self._failed)
+        self._touched = False
+        return result
+
+    def _around(self, msg: Msg) -> tuple[Plan | None, None]:
+        if msg.command not in _STILL:
+            self._touched = True
+        if msg.command == "open_run":
+            return self._opening(msg), None
+        if msg.command == "close_run" and msg.run in self._open:
+            exit_status = msg.kwargs.get("exit_status") or "success"
+            return self._closing(msg.run, exit_status, msg.kwargs.get("reason") or ""), None
+        return None, None
+
+    def _opening(self, msg: Msg) -> Plan:
+        yield Msg("check_interlocks")
+        uid = yield msg
+        self._open.append(msg.run)
+        if len(self._open) == 1:
+            for interlock in self._interlocks:
+                interlock.watch(self._end)
+        return uid
+
+    def _closing(self, run: Any, exit_status: str, reason: str) -> Plan:
+        if exit_status == "abort":
+            reason = reason or self._why_ended()
+        if len(self._open) == 1:
+            self.release()
+            yield Msg("safe_state")
+            if self.problem:
+                exit_status, reason = "fail", "; ".join(filter(None, [reason, self.problem]))
+            yield from self._recording(run)
+        self._open.remove(run)
+        return (yield Msg("close_run", None, run=run, exit_status=exit_status, reason=reason))
+
+    def _failed(self, error: Exception) -> Plan:
+        """Reach the safe state, unless nothing was touched yet, and close what the plan has left open."""
+        if not self._touched:
+            return
+        for run in reversed(self._open[:]):
+            control = isinstance(error, RunEngineControlException)
+            yield from self._closing(run, error.exit_status if control else "fail", "" if control else in_words(error))
+        if self._touched:
+            yield Msg("safe_state")
+
+    def _recording(self, run: Any) -> Plan:
+        try:
+            yield Msg("drop", run=run)
+        except IllegalMessageSequence:
+            pass  # no half-made event was left behind
+        yield Msg("create", None, name="safe_state", run=run)
+        yield Msg("read", self._record, run=run)
+        yield Msg("save", run=run)
+
+    async def _check_interlocks(self, _: Msg) -> None:
+        for interlock in self._interlocks:
+            await self._off_loop(interlock.check)
+
+    async def _reach_safe_state(self, _: Msg) -> None:
+        self._note(await self._off_loop(self._safe_state.reach))
+
+    async def _off_loop(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(self._clock.submit(_WORKER, work))
+
+    def _note(self, steps: list[SafeStep]) -> None:
+        self._touched = False
+        self._record.steps = steps
+        self.problem = f"safe state not confirmed: {wrong}" if (wrong := unconfirmed(steps)) else ""
+
+
+class _SafetyRecord:
+    """What the RunEngine reads into the stream `safe_state` before a run closes."""
+
+    name = "safe_state"
+    parent = None
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.steps: list[SafeStep] = []
+
+    def read(self) -> dict[str, Any]:
+        """Read how many steps there were, how many are confirmed, and what is wrong with the rest."""
+        confirmed = sum(not step.problem for step in self.steps)
+        values = (len(self.steps), confirmed, unconfirmed(self.steps))
+        stamp = self._clock.now()
+        return {key: {"value": value, "timestamp": stamp} for key, value in zip(_KEYS, values, strict=True)}
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the reading."""
+        number = {"source": "ssblab", "dtype": "integer", "shape": [], "units": "1"}
+        text = {"source": "ssblab", "dtype": "string", "shape": []}
+        return dict(zip(_KEYS, (number, number, text), strict=True))
+
+    def read_configuration(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def describe_configuration(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+def in_words(error: BaseException) -> str:
+    """Say what went wrong; of a failed status, what the device said."""
+    if isinstance(error, FailedStatus) and error.args and hasattr(error.args[0], "exception"):
+        error = error.args[0].exception(timeout=0) or error
+    return str(error) or type(error).__name__

@@ -1,0 +1,422 @@
+"""Pictures of runs. A picture is drawn where its columns were recorded; other runs get their columns against time.
+
+matplotlib is imported when something is drawn, and its pyplot state is left alone.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plans.moisture_figures import MoistureRun
+from ssblab.analysis.impedance import CircuitFit, fit_circuit
+from ssblab.catalog import RunData
+from ssblab.quantities import BadInput, parse
+from ssblab.reports.text import number, rounded, unit_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, FigureBase
+
+__all__ = ["Drawing", "drawings", "write_picture"]
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers, and on white and black.
+_BLUE, _ORANGE, _GREEN, _VERMILLION, _SKY, _GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#808080",
+)  # fmt: skip
+_STATES = {
+    "impedance_before": ("before", _BLUE, "o"),
+    "impedance_after": ("after exposure", _VERMILLION, "s"),
+    "impedance_heated": ("after heating", _GREEN, "^"),
+}
+_LINE_WIDTH = 1.3
+_WIDTH_IN = 7.2
+_PANEL_HEIGHT_IN = 1.5
+_MOST_POINTS = 4000  # of one line: more are not seen, and make the page heavy
+_VIEW = 2.5  # of a Nyquist plot, in resistances where the tail of the electrodes begins
+_NOT_DRAWN = frozenset({"safe_state"})
+_TEXT_COLOUR = "#012345"  # stands for the colour of the page's text, which depends on the reader's settings
+_PNG_DPI = 150
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture for a page.
+
+    Attributes
+    ----------
+    name : str
+        Unique on the page; fit for an id.
+    title, caption : str
+    svg : str
+        Empty if it could not be drawn; the caption then says why.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture that needs some columns, by device role and signal, in at least one of its streams."""
+
+    name: str
+    title: str
+    streams: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    height_in: float
+    draw: Callable[[FigureBase, MoistureRun, Sequence[str]], str]
+
+    def streams_in(self, run: RunData) -> list[str]:
+        """Give those of its streams that a run has, with the columns and with events."""
+        devices = run.start.get("devices")
+        if not isinstance(devices, Mapping) or not isinstance(run.start.get("sample"), Mapping):
+            return []
+        names = {f"{devices.get(role)}_{signal}" for role, signal in self.columns}
+        return [
+            stream
+            for stream in self.streams
+            if stream in run.streams and run.streams[stream].sizes["time"] and names <= set(run.streams[stream])
+        ]
+
+
+def drawings(run: RunData) -> list[Drawing]:
+    """Draw all pictures that a run has the data for; one that fails does not keep the others from being drawn."""
+    fitting = [(picture, picture.streams_in(run)) for picture in _PICTURES]
+    known = [
+        _drawing(picture.name, picture.title, (_WIDTH_IN, picture.height_in), _drawer(picture, run, streams))
+        for picture, streams in fitting
+        if streams
+    ]
+    return known or list(_columns_against_time(run))
+
+
+def _drawer(picture: _Picture, run: RunData, streams: Sequence[str]) -> Callable[[FigureBase], str]:
+    return lambda panel: picture.draw(panel, MoistureRun(run), streams)
+
+
+def write_picture(run: RunData, path: Path) -> Path:
+    """Write one PNG of a moisture exposure: Nyquist plot, and H2S and dew point against time, side by side.
+
+    Raises
+    ------
+    BadInput
+        If the run lacks the streams of one of the two.
+    """
+    with _figure((2 * _WIDTH_IN - 3.4, 4.4)) as figure:
+        figure.set_facecolor("white")
+        for panel, picture in zip(figure.subfigures(1, 2, width_ratios=(1, 1.35)), (_NYQUIST, _EXPOSURE), strict=True):
+            streams = picture.streams_in(run)
+            if not streams:
+                raise BadInput(f"run {run.start['uid']} has no data for the picture {picture.title!r}")
+            picture.draw(panel, MoistureRun(run), streams)
+        figure.savefig(path, format="png", dpi=_PNG_DPI)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------ drawing
+
+
+@contextmanager
+def _figure(size_in: tuple[float, float], text_colour: str = "black", name: str = "") -> Iterator[Figure]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.unicode_minus": True,
+        "legend.frameon": False,
+        "lines.linewidth": _LINE_WIDTH,
+        "axes.prop_cycle": matplotlib.rcsetup.cycler(color=[_BLUE, _VERMILLION, _GREEN]),
+    }
+    coloured = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    with matplotlib.rc_context(style | dict.fromkeys(coloured, text_colour)):
+        yield Figure(figsize=size_in, layout="constrained", facecolor="none")
+
+
+def _drawing(name: str, title: str, size_in: tuple[float, float], draw: Callable[[FigureBase], str]) -> Drawing:
+    try:
+        with _figure(size_in, _TEXT_COLOUR, name) as figure:
+            caption = draw(figure)
+            for axes in figure.axes:
+                axes.set_facecolor("none")
+            file = io.StringIO()
+            figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    except Exception as error:
+        logger.warning("picture %s: %s", name, error)
+        return Drawing(name, title, f"This picture could not be drawn: {error}.", "")
+    return Drawing(name, title, caption, _for_page(file.getvalue(), name))
+
+
+def _for_page(svg: str, name: str) -> str:
+    """Make a part of a page of a SVG file: no namespaces, ids that are its own, the page's text colour."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", element)
+    element = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+    labelled = f'<svg role="img" aria-labelledby="{name}-title {name}-caption"'
+    return element.replace("<svg", labelled, 1).replace(_TEXT_COLOUR, "currentColor")
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a name that the laboratory gave as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _label(quantity: str, unit: str) -> str:
+    shown = unit_text(unit)
+    return _plain(f"{quantity} / {shown}" if shown else quantity)
+
+
+def _line(axes: Axes, time: Floats, values: Floats, **style: Any) -> None:
+    """Draw a line, or points where there are too few for one."""
+    if np.count_nonzero(np.isfinite(values)) <= 2:
+        style = {"marker": "o", "markersize": 4, **style}
+    shown = _thinned(values)
+    axes.plot(time[shown], values[shown], **style)
+
+
+def _thinned(values: Floats) -> NDArray[np.intp]:
+    """Choose rows that show all that can be seen of a long record: smallest and largest value of each part."""
+    if len(values) <= _MOST_POINTS:
+        return np.arange(len(values))
+    low, high = np.nan_to_num(values, nan=np.inf), np.nan_to_num(values, nan=-np.inf)
+    parts = np.array_split(np.arange(len(values)), _MOST_POINTS // 2)
+    return np.unique([row for part in parts for row in (part[low[part].argmin()], part[high[part].argmax()])])
+
+
+class _TimeAxis:
+    """Time since a moment, in the unit that fits the span."""
+
+    def __init__(self, begin_s: float, end_s: float) -> None:
+        self._begin_s = begin_s
+        span_s = end_s - begin_s
+        self._unit_s, self.unit = next(
+            ((size, unit) for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")) if span_s >= 4 * size),
+            (1.0, "s"),
+        )
+
+    def __call__(self, time_s: Any) -> Any:
+        return (time_s - self._begin_s) / self._unit_s
+
+
+def _readings(run: MoistureRun, streams: Sequence[str], role: str, signal: str) -> Floats:
+    """Readings of several streams, one after another; NaN where the instrument did not call them sound."""
+    quality = f"{run.run.start['devices'][role]}_quality"
+    parts = []
+    for stream in streams:
+        values = run.column(stream, role, signal).astype(float)
+        if quality in run.run.streams[stream]:
+            values[run.column(stream, role, "quality") != "ok"] = np.nan
+        parts.append(values)
+    return np.concatenate(parts)
+
+
+def _unit(run: MoistureRun, stream: str, role: str, signal: str) -> str:
+    return str(run.run.streams[stream][f"{run.run.start['devices'][role]}_{signal}"].attrs.get("units", ""))
+
+
+def _left_out(values: Floats, what: str) -> str:
+    count = int(np.count_nonzero(~np.isfinite(values)))
+    return f" {count} of {len(values)} {what} that the instrument did not call sound are left out." if count else ""
+
+
+def _times(run: MoistureRun, streams: Sequence[str]) -> tuple[Floats, _TimeAxis]:
+    time_s = np.concatenate([run.time_s(stream) for stream in streams])
+    axis = _TimeAxis(time_s[0], time_s[-1])
+    return axis(time_s), axis
+
+
+# ------------------------------------------------------------------------------------- moisture exposures
+
+
+def _draw_exposure(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:
+    time, axis = _times(run, streams)
+    h2s = _readings(run, streams, "h2s", "concentration")
+    upper, lower = panel.subplots(2, 1, sharex=True, height_ratios=(1.6, 1))
+    _line(upper, time, h2s, color=_VERMILLION)
+    upper.set_ylabel(_label("H₂S", _unit(run, streams[0], "h2s", "concentration")))
+    band = _draw_dew_point(lower, run, streams, time)
+    lower.set_xlabel(f"time since start of {streams[0]} / {axis.unit}")
+    caption = f"H₂S in the gas from the vessel, and dew point of the box. {band}"
+    if "purge" in streams:
+        begin = axis(run.time_s("purge")[0])
+        for axes in (upper, lower):
+            axes.axvspan(begin, time[-1], color=_GREY, alpha=0.15, linewidth=0)
+        upper.annotate("purge", (begin, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points")
+        caption += " Grey: dry purge."
+    if np.isfinite(h2s).any():
+        caption += f" Largest H₂S reading: {number(float(np.nanmax(h2s)))} ppb."
+    return caption + _left_out(h2s, "H₂S readings")
+
+
+def _draw_conditioning(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:
+    time, axis = _times(run, streams)
+    axes = panel.subplots()
+    band = _draw_dew_point(axes, run, streams, time)
+    axes.set_xlabel(f"time since start of {streams[0]} / {axis.unit}")
+    return f"Dew point of the box with the vessel bypassed. {band}"
+
+
+def _draw_dew_point(axes: Axes, run: MoistureRun, streams: Sequence[str], time: Floats) -> str:
+    """Draw the dew point with its set point and band; say in words what they are."""
+    dew_point_C = _readings(run, streams, "box", "dew_point")
+    axes.set_ylabel(_label("dew point", _unit(run, streams[0], "box", "dew_point")))
+    tolerance_K = run.run.start.get("dew_point_tolerance_K")
+    said = ""
+    if tolerance_K is not None and "dew_point" in run.run.start.get("arguments", {}):
+        set_point_C = run.dew_point_setpoint_C
+        axes.axhspan(set_point_C - tolerance_K, set_point_C + tolerance_K, color=_SKY, alpha=0.3, linewidth=0)
+        axes.axhline(set_point_C, color=_BLUE, linewidth=0.8, linestyle="--")
+        said = f"Dashed line and band: set point {number(set_point_C)} °C ± {number(tolerance_K)} K."
+    _line(axes, time, dew_point_C, color=_BLUE)
+    return said + _left_out(dew_point_C, "dew points")
+
+
+def _draw_nyquist(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:
+    axes = panel.subplots()
+    view_ohm, said = 0.0, []
+    spectra = {stream: run.spectrum(stream.removeprefix("impedance_")) for stream in streams}
+    for stream, (frequency_Hz, impedance_ohm) in spectra.items():
+        state, colour, marker = _STATES[stream]
+        fit = _fit(frequency_Hz, impedance_ohm)
+        label = state
+        if fit is not None:
+            axes.plot(fit.fitted_ohm.real, -fit.fitted_ohm.imag, color=colour)
+            resistance = rounded(fit.r_total.value, fit.r_total.uncertainty)
+            label += f": R = {resistance} Ω"
+            said.append(f"{state} {resistance} Ω")
+        axes.plot(
+            impedance_ohm.real, -impedance_ohm.imag, marker, color=colour, markersize=4, fillstyle="none", label=label
+        )
+        view_ohm = max(view_ohm, _VIEW * _valley_ohm(impedance_ohm))
+    axes.set(xlabel="Z′ / Ω", ylabel="−Z″ / Ω", aspect="equal", xlim=(0, view_ohm), ylim=(0, view_ohm))
+    axes.legend(loc="upper left", fontsize="small")
+    everything = np.concatenate([impedance_ohm for _, impedance_ohm in spectra.values()])
+    outside = int(np.count_nonzero((everything.real > view_ohm) | (-everything.imag > view_ohm)))
+    fits = f" Lines: fitted circuits; total resistance {', '.join(said)}." if said else ""
+    return (
+        f"Nyquist plot at {run.run.start.get('arguments', {}).get('measure_at', 'one temperature')}: measured points, "
+        f"equal axes.{fits} {outside} of {len(everything)} points, most of the tail of the electrodes, lie outside."
+    )
+
+
+def _fit(frequency_Hz: Floats, impedance_ohm: NDArray[np.complex128]) -> CircuitFit | None:
+    try:
+        return fit_circuit(frequency_Hz, impedance_ohm)
+    except BadInput:
+        return None
+
+
+def _valley_ohm(impedance_ohm: NDArray[np.complex128]) -> float:
+    """Real part where the spectrum is most like that of a resistor: between the arcs and the electrodes' tail."""
+    return float(impedance_ohm.real[np.argmin(np.abs(impedance_ohm.imag / impedance_ohm.real))])
+
+
+def _draw_heating(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:
+    time, axis = _times(run, streams)
+    temperature_C = _readings(run, streams, "furnace", "temperature")
+    pressure_Pa = _readings(run, streams, "gauge", "pressure")
+    left = panel.subplots()
+    right = left.twinx()
+    right.spines["right"].set_visible(True)
+    _line(left, time, temperature_C, color=_VERMILLION)
+    _line(right, time, np.where(pressure_Pa > 0, pressure_Pa, np.nan), color=_BLUE)
+    right.set_yscale("log")
+    left.set_xlabel(f"time since start of pumping / {axis.unit}")
+    left.set_ylabel(_label("temperature", _unit(run, streams[0], "furnace", "temperature")), color=_VERMILLION)
+    right.set_ylabel(_label("pressure", _unit(run, streams[0], "gauge", "pressure")), color=_BLUE)
+    caption = "Vacuum heating: temperature of the furnace (left, orange-red) and pressure (right, blue, logarithmic)."
+    if limit := run.run.start.get("arguments", {}).get("vacuum"):
+        right.axhline(parse(limit, "Pa", name="vacuum"), color=_BLUE, linewidth=0.8, linestyle="--")
+        caption += f" Dashed line: heating starts below {limit}."
+    return caption + _left_out(pressure_Pa, "pressures")
+
+
+_NYQUIST = _Picture(
+    "nyquist",
+    "Impedance before and after",
+    tuple(_STATES),
+    (("potentiostat", "frequency"), ("potentiostat", "z_real"), ("potentiostat", "z_imag"), ("potentiostat", "status")),
+    5.0,
+    _draw_nyquist,
+)
+_EXPOSURE = _Picture(
+    "exposure",
+    "H₂S and dew point during exposure and purge",
+    ("exposure", "purge"),
+    (("h2s", "concentration"), ("box", "dew_point")),
+    4.2,
+    _draw_exposure,
+)
+_PICTURES = (
+    _NYQUIST,
+    _EXPOSURE,
+    _Picture(
+        "conditioning",
+        "Conditioning of the air",
+        ("conditioning", "zero"),
+        (("box", "dew_point"),),
+        2.6,
+        _draw_conditioning,
+    ),
+    _Picture(
+        "heating",
+        "Vacuum heating",
+        ("heating",),
+        (("furnace", "temperature"), ("gauge", "pressure")),
+        3.0,
+        _draw_heating,
+    ),
+)
+
+
+# ----------------------------------------------------------------------------------------------- any plan
+
+
+def _columns_against_time(run: RunData) -> Iterator[Drawing]:
+    """Draw each numeric column of each stream against time."""
+    for number_of_stream, (stream, dataset) in enumerate(run.streams.items()):
+        names = [name for name, column in dataset.items() if column.ndim == 1 and column.dtype.kind in "fiub"]
+        if stream in _NOT_DRAWN or not names or not dataset.sizes["time"]:
+            continue
+        rows = (len(names) + 1) // 2
+        size_in = (_WIDTH_IN, _PANEL_HEIGHT_IN * rows + 0.4)
+        yield _drawing(
+            f"stream-{number_of_stream}", f"Stream {stream}", size_in, _column_drawer(dataset, names, rows)
+        )
+
+
+def _column_drawer(dataset: Any, names: Sequence[Any], rows: int) -> Callable[[FigureBase], str]:
+    def draw(panel: FigureBase) -> str:
+        time_s = np.asarray(dataset["time"], dtype=float)
+        axis = _TimeAxis(time_s[0], time_s[-1])
+        grid = panel.subplots(rows, min(2, len(names)), sharex=True, squeeze=False)
+        for axes, name in zip(grid.flat, names, strict=False):
+            _line(axes, axis(time_s), np.asarray(dataset[name], dtype=float), color=_BLUE)
+            axes.set_title(_label(str(name), dataset[name].attrs.get("units", "")), fontsize="small", loc="left")
+        for axes in grid.flat[len(names) :]:
+            axes.set_visible(False)
+        panel.supxlabel(f"time since the first event / {axis.unit}", fontsize="medium")
+        others = ", ".join(str(name) for name in dataset if name not in names)
+        return "Each column of numbers against time." + (f" Not drawn: {others}." if others else "")
+
+    return draw

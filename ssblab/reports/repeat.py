@@ -1,0 +1,47 @@
+"""How to run a plan again, from the start document of a run alone."""
+
+from __future__ import annotations
+
+import keyword
+import shlex
+from typing import Any
+
+__all__ = ["command_line", "ipython_lines"]
+
+
+def command_line(start: dict[str, Any]) -> str | None:
+    """Give the command that repeats a run; None if its start document does not hold the arguments."""
+    if not _is_repeatable(start):
+        return None
+    pairs = {**_sample(start), **start["arguments"], **start.get("devices", {})}
+    words = [f"{key}={shlex.quote(str(value))}" for key, value in pairs.items()]
+    return " ".join(["ssblab run", start["plan_name"], *words, "--station", shlex.quote(start["station"])])
+
+
+def ipython_lines(start: dict[str, Any]) -> str | None:
+    """Give what to type to repeat a run from a prompt; None as for `command_line`."""
+    if not _is_repeatable(start):
+        return None
+    arguments = {key: f"s.samples[{name!r}]" for key, name in _sample(start).items()}
+    arguments |= {key: repr(value) for key, value in start["arguments"].items()}
+    arguments |= {key: f"s.devices[{name!r}]" for key, name in start.get("devices", {}).items()}
+    lines = [f"    {key}={value}," for key, value in arguments.items()]
+    call = "\n".join([f"s.run({start['plan_name']}(", *lines, "))"])
+    return f"ssblab shell --station {shlex.quote(start['station'])}\n\n{call}"
+
+
+def _sample(start: dict[str, Any]) -> dict[str, str]:
+    return {"sample": start["sample"]["name"]} if "sample" in start else {}
+
+
+def _is_repeatable(start: dict[str, Any]) -> bool:
+    """Whether it looks like the start document of a plan of ours: nothing else is put on a command line."""
+    sample, arguments, devices = start.get("sample", {"name": ""}), start.get("arguments"), start.get("devices", {})
+    if not all(isinstance(part, dict) for part in (sample, arguments, devices)) or "name" not in sample:
+        return False
+    names = [start.get("plan_name"), *(arguments or {}), *devices]
+    return isinstance(start.get("station"), str) and all(map(_is_name, names))
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text)
