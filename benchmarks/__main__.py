@@ -102,19 +102,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bare = bare_engine()
-        table.add_row(f"bare RunEngine, {EVENTS} events of {CHANNELS} channels", f"{bare:.2f}", _rate(bare), "1")
+        table.add_row(
+            f"bare RunEngine, {EVENTS} events of {CHANNELS} channels", f"{bare:.2f}", _rate(bare), "1"
+        )
         journalled = journalled_engine(folder)
-        table.add_row("same, with clock and journal", f"{journalled:.2f}", _rate(journalled), f"{journalled / bare:.2f}")
+        table.add_row(
+            "same, with clock and journal", f"{journalled:.2f}", _rate(journalled), f"{journalled / bare:.2f}"
+        )
         filed = filing(folder)
         table.add_row("filing them in the catalog", f"{filed:.2f}", _rate(filed), f"{filed / bare:.2f}")
         python = start_up("-c", "pass")
         table.add_row("python, nothing", f"{python:.2f}", "", "1")
         helped = start_up("-m", "ssblab.cli", "--help")
         table.add_row("ssblab --help", f"{helped:.2f}", "", f"{helped / python:.1f}")
-        opened = start_up("-c", "from ssblab.session import open_session; import tempfile; open_session('sim', data=tempfile.mkdtemp()).close()")
+        opened = start_up(
+            "-c",
+            "import tempfile; from ssblab import open_session\n"
+            "with tempfile.TemporaryDirectory() as data: open_session('sim', data=data).close()",
+        )
         table.add_row("open the simulated station", f"{opened:.2f}", "", f"{opened / python:.1f}")
         wall_s, lab_s = demo(folder / "demo")
-        table.add_row("moisture exposure, virtual time", f"{wall_s:.2f}", f"{lab_s / 3600:.2f} lab hours", f"{lab_s / wall_s:.0f} x real time")
+        table.add_row(
+            "moisture exposure, virtual time",
+            f"{wall_s:.2f}",
+            f"{lab_s / 3600:.2f} lab hours",
+            f"{lab_s / wall_s:.0f} x real time",
+        )
     Console(width=110).print(table)
 
 

@@ -26,7 +26,7 @@ _SETPOINT_TOLERANCE_mL_min = 0.02  # the reply has two decimals
 
 @dataclass(frozen=True)
 class Frame:
-    """One poll: gas pressure (psia), temperature (degC), volume flow, mass flow, set point, gas, status codes."""
+    """One poll; flows as the instrument counts them, the gas it is calibrated for, and its status codes."""
 
     pressure_psia: float
     temperature_C: float
@@ -47,11 +47,11 @@ def decode_frame(reply: bytes, unit: str) -> Frame:
     words = _words(reply, unit)
     if len(words) < 6:
         raise ProtocolError(f"{len(words)} fields, not six or more")
-    numbers = [_number(word) for word in words[:5]]
-    gas, codes = words[5], tuple(words[6:])
+    pressure, temperature, volume_flow, mass_flow, setpoint = map(_number, words[:5])
+    codes = tuple(words[6:])
     if unknown := set(codes) - _STATUS_CODES:
         raise ProtocolError(f"unknown status {sorted(unknown)}")
-    return Frame(*numbers, gas=gas, codes=codes)
+    return Frame(pressure, temperature, volume_flow, mass_flow, setpoint, words[5], codes)
 
 
 def decode_setpoint(reply: bytes, unit: str) -> float:
@@ -116,7 +116,9 @@ class Alicat(MassFlowController):
 
     def identify(self) -> Identity:
         """Ask for the firmware; anything that is no Alicat does not answer with one."""
-        firmware = self.link.ask(f"{self._unit}VE\r".encode(), _REPLY, lambda r: decode_firmware(r, self._unit))
+        firmware = self.link.ask(
+            f"{self._unit}VE\r".encode(), _REPLY, lambda r: decode_firmware(r, self._unit)
+        )
         return Identity("Alicat", "MC", firmware=firmware)
 
     def upload_limits(self) -> None:

@@ -74,15 +74,9 @@ class MoxaE1214(RelayIO):
         tripped = self.trip_matters()
         self.record_relays(relays)
         self.record_inputs(inputs)
-        self.record(quality="invalid" if tripped else "ok")
         if tripped:
-            raise InstrumentError(
-                "its watchdog has switched all relays off, because nobody polled it for too long",
-                device=self.name,
-                address=self.link.address,
-                advice="find out what stopped the polling, bring the plant into a known state, "
-                "then call clear_watchdog()",
-            )
+            raise self.tripped()
+        self.record(quality="ok")
 
     def read_relays(self) -> Sequence[bool]:
         """Ask for the state of all relays."""

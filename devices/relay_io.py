@@ -1,4 +1,4 @@
-"""The family of relay and digital-input boards, and one relay of such a board."""
+"""The family of relay and digital-input boards."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from devices.instrument import Cpt, Instrument
 from devices.signals import Switch
 from devices.status import Status
-from ssblab.links import LinkError
+from ssblab.links import InstrumentError, LinkError
 
-__all__ = ["CHANNELS", "Relay", "RelayIO"]
+__all__ = ["CHANNELS", "RelayIO"]
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +170,17 @@ class RelayIO(Instrument):
             return False
         return True
 
+    def tripped(self) -> InstrumentError:
+        """Error for a board whose watchdog has dropped a relay that this program relies on."""
+        self.record(quality="invalid")
+        return InstrumentError(
+            "its watchdog has switched all relays off, because nobody polled it for too long",
+            device=self.name,
+            address=self.link.address,
+            advice="find out what stopped the polling, bring the plant into a known state, "
+            "then call clear_watchdog()",
+        )
+
     def clear_trip(self) -> None:
         """Clear the board's watchdog with all relays off; on the worker.
 
@@ -216,11 +227,13 @@ class RelayIO(Instrument):
             if not (wrong := self._differing(wanted)):
                 self._energised |= {relay for relay, on in wanted.items() if on}
                 return
-            self.trip_matters()
+            if any(wanted.values()):
+                self.trip_matters()  # which clears what does not matter; switching off needs no clearing
             for relay in wrong:
                 self._tell(relay, wanted[relay])
         if wrong := self._differing(wanted):
-            self.poll()  # tells of a tripped watchdog, which is the usual reason
+            if any(wanted.values()) and self.has_tripped():
+                raise self.tripped()
             raise self.refused(f"told {what}, but relay {_listed(wrong)} did not follow")
         self._energised |= {relay for relay, on in wanted.items() if on}
 
@@ -234,36 +247,6 @@ class RelayIO(Instrument):
             self.write_relay(relay, on)
         except LinkError as error:  # one relay's trouble must not keep the others on: reading back decides
             logger.warning("%s", error)
-
-
-class Relay:
-    """One relay of a board, for a device that needs a relay and not to know the board.
-
-    Parameters
-    ----------
-    io : RelayIO
-        The board.
-    name : str
-        Name of the relay in the station file.
-
-    Raises
-    ------
-    ValueError
-        If the board has no relay of that name.
-    """
-
-    def __init__(self, io: RelayIO, name: str) -> None:
-        io.relay_of(name)
-        self.io = io
-        self.name = name
-
-    def write(self, on: bool) -> None:
-        """Switch it and read it back; see `RelayIO.write`."""
-        self.io.write(self.name, on)
-
-    def is_on(self) -> bool:
-        """Whether it was on when last read."""
-        return self.io.is_on(self.name)
 
 
 def _check_channels(device: str, kind: str, channels: Mapping[str, int]) -> None:

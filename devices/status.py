@@ -12,7 +12,7 @@ from ophyd.utils import InvalidState
 
 from ssblab.clock import Clock, Timer
 
-__all__ = ["ActionTimeout", "Approach", "Descent", "NotReached", "Status"]
+__all__ = ["ActionTimeout", "Approach", "NotReached", "Status"]
 
 
 class ActionTimeout(TimeoutError):
@@ -164,7 +164,7 @@ class Approach:
         now = self._clock.monotonic()
         if math.isnan(self._initial):
             self._initial = self._last
-        if not self._in_band(self._last):
+        if not abs(self._last - self._target) <= self._tolerance:
             self._in_band_since = math.inf
         elif self._in_band_since == math.inf:
             self._in_band_since = now
@@ -181,22 +181,7 @@ class Approach:
         elif now - self._begin >= self._timeout_s:
             self.status.fail(NotReached(f"{self._name}: not settled {self._so_far()}"))
 
-    def _in_band(self, value: float) -> bool:
-        return abs(value - self._target) <= self._tolerance
-
-    def _band(self) -> str:
-        return f"{self._target:g} +/- {self._tolerance:g} {self._unit}"
-
     def _so_far(self) -> str:
+        band = f"{self._target:g} +/- {self._tolerance:g} {self._unit}"
         waited_s = self._clock.monotonic() - self._begin
-        return f"(target {self._band()}, last reading {self._last:g} {self._unit}, waited {waited_s:.0f} s)"
-
-
-class Descent(Approach):
-    """Waits until a quantity is at or below `target` + `tolerance` and has stayed there."""
-
-    def _in_band(self, value: float) -> bool:
-        return value <= self._target + self._tolerance
-
-    def _band(self) -> str:
-        return f"below {self._target + self._tolerance:g} {self._unit}"
+        return f"(target {band}, last reading {self._last:g} {self._unit}, waited {waited_s:.0f} s)"

@@ -16,9 +16,26 @@ from devices.instrument import LabDevice
 from ssblab.quantities import BadInput, format_quantity, parse
 from ssblab.samples import ElectrolyteSample
 
-__all__ = ["Argument", "PlanGenerator", "Quantity", "arguments_of", "plan"]
+__all__ = [
+    "FROM_STATION",
+    "Argument",
+    "PlanGenerator",
+    "Quantity",
+    "arguments_of",
+    "describe_arguments",
+    "plan",
+    "written",
+]
 
 PlanGenerator = Generator[Msg, Any, Any]
+
+#: Default of a device argument: the session gives the station's only device of that family.
+FROM_STATION: Any = None
+
+
+def written(text: str) -> Any:
+    """Write the default of a quantity as a user would; the plan gets it as a number."""
+    return text
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ def plan(function: Callable[..., PlanGenerator]) -> Callable[..., PlanGenerator]
     def checked(*args: Any, **kwargs: Any) -> PlanGenerator:
         arguments = _check(checked, args, kwargs)
         generator = _with_rig(function, arguments)
-        generator.__name__ = function.__name__
+        generator.__name__ = function.__name__  # type: ignore[attr-defined] # bluesky names the plan by it
         return generator
 
     checked.is_plan = True  # type: ignore[attr-defined]
@@ -151,7 +168,9 @@ def _with_rig(function: Callable[..., PlanGenerator], arguments: dict[str, Any])
     """Ask the session for the devices that were not named, and for the sample to be mounted."""
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     families = {
-        key: family for key, value in arguments.items() if value is None and (family := _family(hints.get(key)))
+        key: family
+        for key, value in arguments.items()
+        if value is None and (family := _family(hints.get(key)))
     }
     sample = next((value for value in arguments.values() if isinstance(value, ElectrolyteSample)), None)
     rig = yield Msg("rig", None, families=families, sample=sample)

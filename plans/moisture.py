@@ -16,7 +16,7 @@ from devices.mass_flow_controller import MassFlowController
 from devices.potentiostat import ImpedanceSweep, Potentiostat
 from devices.reaction_vessel import ReactionVessel
 from devices.vacuum_gauge import OVER_RANGE, VacuumGauge
-from plans.arguments import PlanGenerator, Quantity, describe_arguments, plan
+from plans.arguments import FROM_STATION, PlanGenerator, Quantity, describe_arguments, plan, written
 from plans.stubs import log, log_for, make_safe, move, move_and_log, plain_failures, spectrum
 from ssblab.analysis.moist_air import water_mole_fraction
 from ssblab.quantities import BadInput
@@ -36,7 +36,9 @@ _PUMP_DOWN_PERIOD_S = 5.0
 _HEATING_PERIOD_S = 30.0
 _VACUUM_MARGIN = 10.0  # outgassing may raise the pressure on heating; ten times the limit is a leak
 _MOLAR_VOLUME_cm3_mol = 24465.4  # ideal gas at 25 degC, 101.325 kPa: the standard conditions of the flow
-_BOX_PRESSURE_Pa = 101325.0  # the box is open to the room through its relief; the weather is in the uncertainty
+_BOX_PRESSURE_Pa = (
+    101325.0  # the box is open to the room through its relief; the weather is in the uncertainty
+)
 _HIGHEST_Hz = 1e6  # separates the bulk of a sulfide pellet best; many potentiostats end at 200 kHz
 _LOWEST_Hz = 1.0
 
@@ -49,29 +51,43 @@ class VacuumLost(RuntimeError):
     """The pressure was not reached, or did not stay low, so that heating was given up."""
 
 
+DewPoint = Annotated[float, Quantity("degC", "dew point of the air, over ice", -50, -10)]
+Exposure = Annotated[float, Quantity("s", "time within the band of the dew point", 60, 30 * _DAY_S)]
+Flow = Annotated[float, Quantity("mL/min", "standard flow through the vessel", 10, 1e5)]
+WaterDose = Annotated[float | None, Quantity("mmol", "end sooner at this water dose", 0)]
+H2STotal = Annotated[float | None, Quantity("cm3/g", "end sooner at this H2S total", 0)]
+Purge = Annotated[float, Quantity("s", "dry purge after exposure", 60, _DAY_S)]
+Heating = Annotated[float | None, Quantity("degC", "of vacuum heating; else the sample's own", 30, 600)]
+Soak = Annotated[float, Quantity("s", "time at the heating temperature", 60, 7 * _DAY_S)]
+Ramp = Annotated[float, Quantity("K/min", "heating rate", 0.1, 50)]
+Vacuum = Annotated[float, Quantity("Pa", "pressure below which heating may start", 1e-4, 1e4)]
+MeasureAt = Annotated[float, Quantity("degC", "temperature of all impedance spectra", 25, 100)]
+LogEvery = Annotated[float, Quantity("s", "period of logging during exposure", 1, 3600)]
+
+
 @plan
 def moisture_exposure(
     sample: ElectrolyteSample,
     *,
-    dew_point: Annotated[float, Quantity("degC", "dew point of the air (over ice)", -50, -10)] = "-20 degC",  # type: ignore[assignment]
-    exposure: Annotated[float, Quantity("s", "time within the band of the dew point", 60, 30 * _DAY_S)] = "2 h",  # type: ignore[assignment]
-    flow: Annotated[float, Quantity("mL/min", "standard flow through the vessel", 10, 1e5)] = "500 mL/min",  # type: ignore[assignment]
-    stop_at_water_dose: Annotated[float | None, Quantity("mmol", "end sooner at this water dose", 0)] = None,
-    stop_at_h2s_total: Annotated[float | None, Quantity("cm3/g", "end sooner at this H2S total", 0)] = None,
-    purge: Annotated[float, Quantity("s", "dry purge after exposure", 60, _DAY_S)] = "10 min",  # type: ignore[assignment]
-    heating: Annotated[float | None, Quantity("degC", "of vacuum heating; else the sample's own", 30, 600)] = None,
-    soak: Annotated[float, Quantity("s", "time at the heating temperature", 60, 7 * _DAY_S)] = "1 h",  # type: ignore[assignment]
-    ramp: Annotated[float, Quantity("K/min", "heating rate", 0.1, 50)] = "5 K/min",  # type: ignore[assignment]
-    vacuum: Annotated[float, Quantity("Pa", "pressure below which heating may start", 1e-4, 1e4)] = "20 Pa",  # type: ignore[assignment]
-    measure_at: Annotated[float, Quantity("degC", "temperature of all impedance spectra", 25, 100)] = "30 degC",  # type: ignore[assignment]
-    log_every: Annotated[float, Quantity("s", "period of logging during exposure", 1, 3600)] = "10 s",  # type: ignore[assignment]
-    box: HumidityBox | None = None,
-    vessel: ReactionVessel | None = None,
-    mfc: MassFlowController | None = None,
-    h2s: GasSensor | None = None,
-    furnace: Furnace | None = None,
-    gauge: VacuumGauge | None = None,
-    potentiostat: Potentiostat | None = None,
+    dew_point: DewPoint = written("-20 degC"),
+    exposure: Exposure = written("2 h"),
+    flow: Flow = written("500 mL/min"),
+    stop_at_water_dose: WaterDose = None,
+    stop_at_h2s_total: H2STotal = None,
+    purge: Purge = written("10 min"),
+    heating: Heating = None,
+    soak: Soak = written("1 h"),
+    ramp: Ramp = written("5 K/min"),
+    vacuum: Vacuum = written("20 Pa"),
+    measure_at: MeasureAt = written("30 degC"),
+    log_every: LogEvery = written("10 s"),
+    box: HumidityBox = FROM_STATION,
+    vessel: ReactionVessel = FROM_STATION,
+    mfc: MassFlowController = FROM_STATION,
+    h2s: GasSensor = FROM_STATION,
+    furnace: Furnace = FROM_STATION,
+    gauge: VacuumGauge = FROM_STATION,
+    potentiostat: Potentiostat = FROM_STATION,
     md: dict[str, Any] | None = None,
 ) -> PlanGenerator:
     """Expose a pellet to moist air, and measure what it costs and what vacuum heating brings back.
@@ -92,11 +108,10 @@ def moisture_exposure(
     heating_C = heating if heating is not None else sample.vacuum_heating_C
     if heating_C is None:
         raise BadInput(
-            f"sample {sample.name} has no vacuum_heating_C: add it to the sample in the station file, or give "
-            "heating='170 degC'"
+            f"sample {sample.name} has no vacuum_heating_C: add it to the sample in the station file, "
+            "or give heating='170 degC'"
         )
     values = {**locals(), "heating": heating_C}
-    assert box and vessel and mfc and h2s and furnace and gauge and potentiostat
     rig = _Rig(box, vessel, mfc, h2s, furnace, gauge, potentiostat)
     sweep = ImpedanceSweep(
         frequency_start_Hz=min(_HIGHEST_Hz, potentiostat.sweep_frequency.limits[1]),
@@ -156,7 +171,11 @@ class _Rig:
 
 
 def _check_limits(
-    rig: _Rig, dew_point_C: float, flow_mL_min: float, temperatures_C: tuple[float, ...], sweep: ImpedanceSweep
+    rig: _Rig,
+    dew_point_C: float,
+    flow_mL_min: float,
+    temperatures_C: tuple[float, ...],
+    sweep: ImpedanceSweep,
 ) -> None:
     """Check every set point against its device before anything moves."""
     checks = [
@@ -261,20 +280,22 @@ def _heat(
     clock = rig.furnace.clock
     yield from move(rig.vessel, "evacuated")
     begin = clock.monotonic()
+    pumping_since = clock.now()
 
     def above_limit() -> bool:
         if clock.monotonic() - begin > _PUMP_DOWN_S:
             raise VacuumLost(
-                f"{rig.gauge.name}: {rig.gauge.pressure.get():.3g} Pa after {_PUMP_DOWN_S / 60:.0f} min of pumping, "
-                f"not below {vacuum_Pa:g} Pa; heating was not started"
+                f"{rig.gauge.name}: {rig.gauge.pressure.get():.3g} Pa after {_PUMP_DOWN_S / 60:.0f} min "
+                f"of pumping, not below {vacuum_Pa:g} Pa; heating was not started"
             )
-        return not _is_below(rig.gauge, vacuum_Pa)
+        # A reading from before pumping, of the last run perhaps, says nothing about this vacuum.
+        return rig.gauge.pressure.timestamp <= pumping_since or not _is_below(rig.gauge, vacuum_Pa)
 
     def check_vacuum() -> None:
         if not _is_below(rig.gauge, _VACUUM_MARGIN * vacuum_Pa):
             raise VacuumLost(
-                f"{rig.gauge.name}: {rig.gauge.pressure.get():.3g} Pa ({rig.gauge.quality.get()}) while heating, "
-                f"more than {_VACUUM_MARGIN:g} times {vacuum_Pa:g} Pa"
+                f"{rig.gauge.name}: {rig.gauge.pressure.get():.3g} Pa ({rig.gauge.quality.get()}) while "
+                f"heating, more than {_VACUUM_MARGIN:g} times {vacuum_Pa:g} Pa"
             )
 
     yield from log(logged, "heating", _PUMP_DOWN_PERIOD_S, above_limit)

@@ -65,14 +65,18 @@ class MoistureRun:
         """Frequencies (Hz) and impedances (ohm) of the points that the potentiostat calls sound."""
         stream = f"impedance_{state}"
         sound = self.column(stream, "potentiostat", "status") == "ok"
-        impedance = self.column(stream, "potentiostat", "z_real") + 1j * self.column(stream, "potentiostat", "z_imag")
+        impedance = self.column(stream, "potentiostat", "z_real") + 1j * self.column(
+            stream, "potentiostat", "z_imag"
+        )
         return self.column(stream, "potentiostat", "frequency")[sound], impedance[sound]
 
     @cached_property
     def fits(self) -> dict[str, CircuitFit]:
         """Circuits fitted to the spectra that there are, by state of the sample: before, after, heated."""
         return {
-            state: fit_circuit(*self.spectrum(state)) for state in _STATES if f"impedance_{state}" in self.run.streams
+            state: fit_circuit(*self.spectrum(state))
+            for state in _STATES
+            if f"impedance_{state}" in self.run.streams
         }
 
     @cached_property
@@ -88,7 +92,9 @@ class MoistureRun:
         }
         readings = [
             np.where(
-                self.column(part, "h2s", "quality") == "ok", self.column(part, "h2s", "concentration"), math.nan
+                self.column(part, "h2s", "quality") == "ok",
+                self.column(part, "h2s", "concentration"),
+                math.nan,
             )
             for part in parts
         ]
@@ -125,7 +131,13 @@ def figures_of_merit(run: RunData) -> list[Value]:
     """
     seen = MoistureRun(run)
     found: list[Value] = []
-    groups: tuple[Callable[[MoistureRun], Iterable[Value]], ...] = (_recoveries, _conductivities, _gas, _air, _validity)
+    groups: tuple[Callable[[MoistureRun], Iterable[Value]], ...] = (
+        _recoveries,
+        _conductivities,
+        _gas,
+        _air,
+        _validity,
+    )
     for group in groups:
         try:
             found += group(seen)
@@ -150,7 +162,9 @@ def _recoveries(run: MoistureRun) -> Iterable[Value]:
 def _conductivities(run: MoistureRun) -> Iterable[Value]:
     area_cm2, diameter_mm = run.sample["area_cm2"], run.sample["diameter_mm"]
     diameter_uncertainty = run.sample.get("diameter_uncertainty_mm")
-    area_uncertainty = None if diameter_uncertainty is None else 2 * area_cm2 * diameter_uncertainty / diameter_mm
+    area_uncertainty = (
+        None if diameter_uncertainty is None else 2 * area_cm2 * diameter_uncertainty / diameter_mm
+    )
     at = run.run.start["arguments"]["measure_at"]
     for state, fit in run.fits.items():
         value = conductivity(
@@ -207,6 +221,6 @@ def _validity(run: MoistureRun) -> Iterable[Value]:
             result.rms_residual,
             "1",
             None,
-            "root mean square of the relative residuals of a linear Kramers-Kronig test (Schoenleber et al. 2014); "
-            f"below {_VALIDITY_RESIDUAL:g} the cell was linear and at rest",
+            "root mean square of the relative residuals of a linear Kramers-Kronig test (Schoenleber et al. "
+            f"2014); below {_VALIDITY_RESIDUAL:g} the cell was linear and at rest",
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from bluesky import Msg
 from bluesky.utils import FailedStatus
+from ophyd.status import StatusBase
 
 from devices.instrument import LabDevice
 from devices.potentiostat import ImpedanceSweep, Potentiostat
@@ -86,7 +87,11 @@ def log(
 
 
 def log_for(
-    devices: Sequence[LabDevice], stream: str, period_s: float, duration_s: float, on_event: Callable[[], None] = lambda: None
+    devices: Sequence[LabDevice],
+    stream: str,
+    period_s: float,
+    duration_s: float,
+    on_event: Callable[[], None] = lambda: None,
 ) -> PlanGenerator:
     """Record devices each period for a time."""
     clock = devices[0].clock
@@ -110,7 +115,7 @@ def spectrum(potentiostat: Potentiostat, sweep: ImpedanceSweep, stream: str) -> 
 
 
 def make_safe(devices: Iterable[LabDevice]) -> PlanGenerator:
-    """Send devices to their safe states, one after another; the first problem is raised after the last step."""
+    """Send devices to their safe states in turn; the first problem is raised after the last step."""
     problem: Exception | None = None
     for device in devices:
         try:
@@ -126,8 +131,8 @@ def plain_failures(plan: PlanGenerator) -> PlanGenerator:
     try:
         return (yield from plan)
     except FailedStatus as error:
-        status = error.args[0] if error.args else None
-        cause = status.exception(timeout=0) if hasattr(status, "exception") else None
+        status: Any = error.args[0] if error.args else None
+        cause = status.exception(timeout=0) if isinstance(status, StatusBase) else None
         if cause is None:
             raise
         raise cause from error

@@ -142,7 +142,7 @@ class MoistureRoom:
     def impedance(self, frequency_Hz: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Impedance of the pellet in its cell now, ohm; of an empty cell without a sample."""
         if self.electrolyte is None:
-            return 1.0 / (2j * np.pi * np.asarray(frequency_Hz) * _EMPTY_CELL_F)
+            return np.asarray(1.0 / (2j * np.pi * frequency_Hz * _EMPTY_CELL_F), dtype=complex)
         return self.electrolyte.impedance(frequency_Hz, self.furnace.temperature_C)
 
 

@@ -154,7 +154,9 @@ class ModbusInstrument(SimulatedInstrument, ABC):
             self.write_registers(address, [value])
             return pdu
         if function == 15:
-            address, number, _ = struct.unpack_from(">HHB", pdu, 1)
+            address, number, size = struct.unpack_from(">HHB", pdu, 1)
+            if size != (number + 7) // 8 or len(pdu) != 6 + size:
+                raise ModbusException(3)
             for i in range(number):
                 self.write_coil(address + i, bool(pdu[6 + i // 8] >> (i % 8) & 1))
             return pdu[:5]

@@ -90,7 +90,9 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.monotonic()
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         self._clock._note_deadline(when)
         return super().call_at(when, callback, *args, context=context)
 
@@ -219,7 +221,11 @@ class Clock(ABC):
         return timer
 
     def _schedule(self, when: float, call: Callable[[], None], *, background: bool = False) -> None:
-        at = super(_Loop, self.loop).call_at if background and isinstance(self.loop, _Loop) else self.loop.call_at
+        at = (
+            super(_Loop, self.loop).call_at
+            if background and isinstance(self.loop, _Loop)
+            else self.loop.call_at
+        )
         if self.on_loop():
             at(when, call)
         else:
@@ -258,7 +264,9 @@ class WallClock(Clock):
     def sleep(self, seconds: float) -> None:
         """Wait `seconds` of laboratory time."""
         if self.on_loop():
-            raise RuntimeError("a wait on the RunEngine's thread would stop everything: use bps.sleep or a worker")
+            raise RuntimeError(
+                "a wait on the RunEngine's thread would stop everything: use bps.sleep or a worker"
+            )
         time.sleep(max(0.0, seconds) / self.speed)  # noqa: TID251 - the clock is where waiting is done
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:

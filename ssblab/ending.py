@@ -54,7 +54,7 @@ class Ending:
 
     def __init__(self, run_engine: RunEngine, clock: Clock) -> None:
         self.reason = ""
-        self._run_engine = run_engine
+        self._run_engine: Any = run_engine
         self._clock = clock
         self._underway = False
         self._told_to_end = ""
@@ -117,7 +117,8 @@ class Ending:
     def _while_underway(self, _: RunEngine) -> Iterator[None]:
         if self._told_to_end:
             raise ToldToEnd(f"no plan is started any more: the process got {self._told_to_end}")
-        self.reason = ""
+        if self._run_engine.state == "idle":  # else a paused plan goes on
+            self.reason = ""
         self._underway = True
         try:
             with _forgiving_output(), _handlers(self._received):

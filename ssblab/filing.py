@@ -1,4 +1,4 @@
-"""The data folder of a session: its journal, the catalog made of journals, numbers of scans, and its locks."""
+"""The data folder of a session: its journal, the catalog made of journals, scan numbers, and locks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class Filing:
             try:
                 number = 1 + (int(path.read_text()) if path.exists() else 0)
             except ValueError:
-                raise RuntimeError(f"{path} holds no number: write the last scan_id into it, or delete it") from None
+                raise RuntimeError(
+                    f"{path} holds no number: write the last scan_id into it, or delete it"
+                ) from None
             new = path.with_suffix(".new")
             new.write_text(str(number))
             new.replace(path)
@@ -115,7 +117,9 @@ class Filing:
 
     def recover(self) -> None:
         """File the runs that a dead process has left open, if there are any, closed with that reason."""
-        if left := [path.name for path in sorted(journals_folder(self._folder).glob("*.jsonl")) if _is_left(path)]:
+        if left := [
+            path.name for path in sorted(journals_folder(self._folder).glob("*.jsonl")) if _is_left(path)
+        ]:
             logger.warning("a process died in the middle of a run; its data are filed (%s)", ", ".join(left))
             if isinstance(self._clock, VirtualClock):
                 self.catch_up()

@@ -9,10 +9,9 @@ from typing import Any
 
 from bluesky import Msg, RunEngine
 from bluesky.preprocessors import contingency_wrapper, plan_mutator
-from bluesky.utils import FailedStatus, IllegalMessageSequence, RunEngineControlException
+from bluesky.utils import FailedStatus, IllegalMessageSequence, RequestAbort, RequestStop
 
 from ssblab.clock import Clock
-from ssblab.quantities import BadInput
 from ssblab.safety import Interlock, SafeState, SafeStep, unconfirmed
 
 __all__ = ["Guard", "in_words"]
@@ -20,7 +19,10 @@ __all__ = ["Guard", "in_words"]
 logger = logging.getLogger(__name__)
 
 #: Messages after which the laboratory is still as it was.
-_STILL = frozenset({"rig", "null", "checkpoint", "clear_checkpoint"})
+_STILL = frozenset(
+    {"rig", "check_interlocks", "safe_state", "null", "sleep", "wait", "checkpoint", "clear_checkpoint"}
+    | {"open_run", "close_run", "create", "read", "save", "drop"}
+)
 _KEYS = ("safe_state_steps", "safe_state_confirmed", "safe_state_problem")
 _WORKER = "guard"
 
@@ -54,6 +56,7 @@ class Guard:
         end: Callable[[str], None],
         why_ended: Callable[[], str],
     ) -> None:
+        self._run_engine = run_engine
         self._clock = clock
         self._safe_state = safe_state
         self._interlocks = interlocks
@@ -71,9 +74,9 @@ class Guard:
         """Reach the safe state if the RunEngine has come to rest without it: a halt runs no clean-up."""
         if new == "idle":
             self.release()
-            self._open.clear()
-            if self._touched:
+            if self._touched or self._open:
                 self._note(self._safe_state.reach())
+            self._open.clear()
 
     def release(self) -> None:
         """Stop watching the interlocks."""
@@ -86,6 +89,8 @@ class Guard:
         self.problem = ""
         result = yield from contingency_wrapper(plan_mutator(plan, self._around), except_plan=self._failed)
         self._touched = False
+        # The RunEngine would now stop whatever was set, and so undo a `mv` that has just succeeded.
+        self._run_engine._movable_objs_touched.clear()
         return result
 
     def _around(self, msg: Msg) -> tuple[Plan | None, None]:
@@ -121,11 +126,11 @@ class Guard:
 
     def _failed(self, error: Exception) -> Plan:
         """Reach the safe state, unless nothing was touched yet, and close what the plan has left open."""
-        if not self._touched:
-            return
+        exit_status, reason = "fail", in_words(error)
+        if isinstance(error, RequestAbort | RequestStop):
+            exit_status, reason = error.exit_status, ""
         for run in reversed(self._open[:]):
-            control = isinstance(error, RunEngineControlException)
-            yield from self._closing(run, error.exit_status if control else "fail", "" if control else in_words(error))
+            yield from self._closing(run, exit_status, reason)
         if self._touched:
             yield Msg("safe_state")
 

@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ophyd import Component
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssblab.quantities import BadInput, parse
 from ssblab.samples import ElectrolyteSample
 
-__all__ = ["DeviceRecord", "Simulated", "Station", "StationError", "build_devices", "load_station", "stations"]
+__all__ = [
+    "DeviceBook",
+    "DeviceRecord",
+    "Simulated",
+    "Station",
+    "StationError",
+    "build_devices",
+    "load_station",
+    "stations",
+]
 
 _NAME = r"^[a-z][a-z0-9_]{0,40}$"
 _ROOM = r"^devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
@@ -113,7 +123,9 @@ def load_station(name_or_path: str | Path) -> Station:
     path = stations().get(str(name_or_path)) or Path(name_or_path)
     if not path.is_file():
         known = ", ".join(stations())
-        raise StationError(f"no station {str(name_or_path)!r}: give one of {known}, or the path of a station file")
+        raise StationError(
+            f"no station {str(name_or_path)!r}: give one of {known}, or the path of a station file"
+        )
     try:
         node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
@@ -144,7 +156,9 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         for key, (key_node, _) in zip(keys, node.value, strict=True):
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} is there twice", key_node.start_mark
+                )
         return super().construct_mapping(node, deep=deep)
 
 
@@ -152,7 +166,10 @@ def _with_names(content: dict[str, Any]) -> dict[str, Any]:
     """Give each sample record its key as its name."""
     samples = content.get("samples")
     if isinstance(samples, dict):
-        named = {key: {"name": key, **value} if isinstance(value, dict) else value for key, value in samples.items()}
+        named = {
+            key: {"name": key, **value} if isinstance(value, dict) else value
+            for key, value in samples.items()
+        }
         content = {**content, "samples": named}
     return content
 
@@ -206,7 +223,7 @@ def _wrong_limits(station: Station) -> Iterator[tuple[tuple[int | str, ...], str
 
 def _unit_of_setting(cls: type, signal: str) -> str | None:
     component = getattr(cls, signal, None)
-    return component.kwargs.get("unit") if hasattr(component, "kwargs") and hasattr(component, "cls") else None
+    return component.kwargs.get("unit") if isinstance(component, Component) else None
 
 
 def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
@@ -218,7 +235,9 @@ def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
             children = [(key.value, key, value) for key, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             children = [(i, value, value) for i, value in enumerate(node.value)]
-        found = [(key, value) for name, key, value in children if name == step or name == f"{step}".rstrip("_")]
+        found = [
+            (key, value) for name, key, value in children if name == step or name == f"{step}".rstrip("_")
+        ]
         if not found:
             break
         line, node = found[0][0].start_mark.line + 1, found[0][1]
@@ -258,7 +277,9 @@ def build_devices(
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        raise StationError(f"devices are built on each other in a circle: {' -> '.join(error.args[1])}") from None
+        raise StationError(
+            f"devices are built on each other in a circle: {' -> '.join(error.args[1])}"
+        ) from None
     devices: dict[str, Any] = {}
     mistakes = []
     for name in order:
@@ -296,3 +317,48 @@ def _build(
     return cls(name=name, **arguments)
 
 
+class DeviceBook(Mapping[str, Any]):
+    """Devices by name, as items and as attributes; `of` finds the one of a family."""
+
+    def __init__(self, devices: Mapping[str, Any]) -> None:
+        self._devices = dict(devices)
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._devices[name]
+        except KeyError:
+            raise BadInput(f"no device {name!r}; there are {', '.join(self._devices)}") from None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self._devices[name]
+        except KeyError:
+            raise AttributeError(f"no device {name!r}; there are {', '.join(self._devices)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._devices)
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._devices]
+
+    def of(self, family: type) -> Any:
+        """Give the only device of a family.
+
+        Raises
+        ------
+        BadInput
+            If the station has none of it, or several, so that one must be named.
+        """
+        found = [name for name, device in self._devices.items() if isinstance(device, family)]
+        if len(found) != 1:
+            kind = getattr(family, "family", family.__name__)
+            several = (
+                f"several ({', '.join(found)}): name one" if found else "none: add one to the station file"
+            )
+            raise BadInput(f"the plan needs a {kind}, and the station has {several}")
+        return self._devices[found[0]]

@@ -1,7 +1,6 @@
-"""A mass-flow controller, and the valves that decide where its gas goes."""
+"""A mass-flow controller: a valve that follows its set point as far as the gas before it carries."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from sim_devices.physics.constants import ATMOSPHERE_Pa, flow_mol_s_from_mL_min
 from sim_devices.physics.relaxation import relax
@@ -59,66 +58,3 @@ class MassFlowController:
             self.flow_mol_s, loss_per_s=rate_per_s, gain_per_s=rate_per_s * level_mol_s, dt_s=dt_s
         )
         return mean_mol_s
-
-
-class FlowRoute(Enum):
-    """Where the controlled gas comes from and goes to."""
-
-    VESSEL = "vessel"
-    """Conditioned air from the box, through the reaction vessel."""
-
-    BYPASS = "bypass"
-    """Conditioned air from the box, past the closed vessel."""
-
-    PURGE = "purge"
-    """Dry gas through the vessel."""
-
-
-@dataclass(frozen=True)
-class RoutedGas:
-    """Gas at the three ends the route decides on.
-
-    Parameters
-    ----------
-    box_draw_mol_s : float
-        Flow drawn from the humidity box, mol/s.
-    vessel_mol_s : float
-        Flow through the vessel, mol/s.
-    water_mole_fraction : float
-        Water mole fraction of the flowing gas before the vessel or the bypass.
-    """
-
-    box_draw_mol_s: float
-    vessel_mol_s: float
-    water_mole_fraction: float
-
-
-def routed_gas(
-    route: FlowRoute,
-    *,
-    flow_mol_s: float,
-    box_water_mole_fraction: float,
-    purge_water_mole_fraction: float,
-) -> RoutedGas:
-    """Split a controlled flow by route.
-
-    Parameters
-    ----------
-    route : FlowRoute
-        Position of the valves.
-    flow_mol_s : float
-        Flow of the mass-flow controller, mol/s.
-    box_water_mole_fraction, purge_water_mole_fraction : float
-        Water mole fraction of the box's air and of the dry purge gas.
-
-    Returns
-    -------
-    RoutedGas
-        Flows and water content after the valves.
-    """
-    purging = route is FlowRoute.PURGE
-    return RoutedGas(
-        box_draw_mol_s=0.0 if purging else flow_mol_s,
-        vessel_mol_s=0.0 if route is FlowRoute.BYPASS else flow_mol_s,
-        water_mole_fraction=purge_water_mole_fraction if purging else box_water_mole_fraction,
-    )

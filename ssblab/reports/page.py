@@ -24,7 +24,9 @@ __all__ = ["write_report"]
 logger = logging.getLogger(__name__)
 
 _TEMPLATE = "page.html.j2"
-_SHOWN_ELSEWHERE = frozenset({"uid", "time", "plan_name", "sample", "arguments", "devices", "versions", "station"})
+_SHOWN_ELSEWHERE = frozenset(
+    {"uid", "time", "plan_name", "sample", "arguments", "plan_args", "devices", "versions", "station"}
+)
 
 
 def write_report(run: RunData, path: Path) -> Path:
@@ -65,9 +67,9 @@ def write_report(run: RunData, path: Path) -> Path:
         results=results,
         why_no_results=why_no_results,
         drawings=drawings(run),
-        arguments=run.start.get("arguments") or run.start.get("plan_args") or {},
+        arguments=_mapping(run.start, "plan_args") | _mapping(run.start, "arguments"),
         devices=_devices(run.start),
-        versions=run.start.get("versions", {}),
+        versions=_mapping(run.start, "versions"),
         streams=[_stream(name, dataset) for name, dataset in run.streams.items()],
         metadata={key: value for key, value in run.start.items() if key not in _SHOWN_ELSEWHERE},
         command_line=command_line(run.start),
@@ -89,7 +91,9 @@ class _Notice:
 def _ending(run: RunData) -> _Notice:
     if not run.stop:
         return _Notice(
-            False, "open", "The run has no end: it goes on, or its process was lost. The page shows what was recorded."
+            False,
+            "open",
+            "The run has no end: it goes on, or its process was lost. This is what was recorded.",
         )
     status = str(run.stop.get("exit_status", "unknown"))
     reason = str(run.stop.get("reason") or "")
@@ -123,18 +127,20 @@ def _description(plan_name: Any) -> str:
     return (getattr(known, "__doc__", None) or "").strip().partition("\n")[0]
 
 
+def _mapping(start: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Give a part of a start document, whose content any plan may choose; empty if it is no mapping."""
+    part = start.get(key)
+    return dict(part) if isinstance(part, Mapping) else {}
+
+
 def _sample(start: Mapping[str, Any]) -> dict[str, Any]:
-    sample = start.get("sample")
-    if isinstance(sample, Mapping):
-        return {key: value for key, value in sample.items() if value is not None}
-    return {"name": sample} if sample else {}
+    record = _mapping(start, "sample") or {"name": start.get("sample")}
+    return {key: value for key, value in record.items() if value}
 
 
 def _devices(start: Mapping[str, Any]) -> dict[str, Any]:
-    devices = start.get("devices")
-    if isinstance(devices, Mapping):
-        return dict(devices)
-    return {role: start[role] for role in ("detectors", "motors") if start.get(role)}
+    named = {role: start[role] for role in ("detectors", "motors") if start.get(role)}
+    return _mapping(start, "devices") or named
 
 
 def _results(run: RunData) -> tuple[list[Value], str]:
@@ -147,7 +153,7 @@ def _results(run: RunData) -> tuple[list[Value], str]:
         logger.warning("run %s: no figures of merit: %s", run.start["uid"], error)
         return [], f"The figures of merit could not be computed: {type(error).__name__}: {error}."
     recorded = ", ".join(run.streams) or "none"
-    return found, f"What was recorded of this run (streams: {recorded}) is not enough for any figure of merit."
+    return found, f"What was recorded (streams: {recorded}) is not enough for any figure of merit."
 
 
 def _result(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of runs. A picture is drawn where its columns were recorded; other runs get their columns against time.
+"""Pictures of runs: each where its columns were recorded; for other runs, all columns against time.
 
 matplotlib is imported when something is drawn, and its pyplot state is left alone.
 """
@@ -34,9 +34,7 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 # Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers, and on white and black.
-_BLUE, _ORANGE, _GREEN, _VERMILLION, _SKY, _GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#808080",
-)  # fmt: skip
+_BLUE, _GREEN, _VERMILLION, _SKY, _GREY = "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#808080"
 _STATES = {
     "impedance_before": ("before", _BLUE, "o"),
     "impedance_after": ("after exposure", _VERMILLION, "s"),
@@ -46,10 +44,9 @@ _LINE_WIDTH = 1.3
 _WIDTH_IN = 7.2
 _PANEL_HEIGHT_IN = 1.5
 _MOST_POINTS = 4000  # of one line: more are not seen, and make the page heavy
-_VIEW = 2.5  # of a Nyquist plot, in resistances where the tail of the electrodes begins
-_NOT_DRAWN = frozenset({"safe_state"})
+_VIEW = 1.6  # width of a Nyquist plot, in resistances where the tail of the electrodes begins
 _TEXT_COLOUR = "#012345"  # stands for the colour of the page's text, which depends on the reader's settings
-_PNG_DPI = 150
+_PNG_SIZE_IN, _PNG_DPI = (11.0, 3.6), 150
 
 
 @dataclass(frozen=True)
@@ -88,15 +85,12 @@ class _Picture:
         if not isinstance(devices, Mapping) or not isinstance(run.start.get("sample"), Mapping):
             return []
         names = {f"{devices.get(role)}_{signal}" for role, signal in self.columns}
-        return [
-            stream
-            for stream in self.streams
-            if stream in run.streams and run.streams[stream].sizes["time"] and names <= set(run.streams[stream])
-        ]
+        recorded = {stream for stream, dataset in run.streams.items() if dataset.sizes["time"]}
+        return [name for name in self.streams if name in recorded and names <= set(run.streams[name])]
 
 
 def drawings(run: RunData) -> list[Drawing]:
-    """Draw all pictures that a run has the data for; one that fails does not keep the others from being drawn."""
+    """Draw all pictures that a run has the data for; one that fails does not keep the others away."""
     fitting = [(picture, picture.streams_in(run)) for picture in _PICTURES]
     known = [
         _drawing(picture.name, picture.title, (_WIDTH_IN, picture.height_in), _drawer(picture, run, streams))
@@ -118,9 +112,10 @@ def write_picture(run: RunData, path: Path) -> Path:
     BadInput
         If the run lacks the streams of one of the two.
     """
-    with _figure((2 * _WIDTH_IN - 3.4, 4.4)) as figure:
+    with _figure(_PNG_SIZE_IN) as figure:
         figure.set_facecolor("white")
-        for panel, picture in zip(figure.subfigures(1, 2, width_ratios=(1, 1.35)), (_NYQUIST, _EXPOSURE), strict=True):
+        panels: Any = figure.subfigures(1, 2)
+        for panel, picture in zip(panels, (_NYQUIST, _EXPOSURE), strict=True):
             streams = picture.streams_in(run)
             if not streams:
                 raise BadInput(f"run {run.start['uid']} has no data for the picture {picture.title!r}")
@@ -146,14 +141,15 @@ def _figure(size_in: tuple[float, float], text_colour: str = "black", name: str 
         "axes.unicode_minus": True,
         "legend.frameon": False,
         "lines.linewidth": _LINE_WIDTH,
-        "axes.prop_cycle": matplotlib.rcsetup.cycler(color=[_BLUE, _VERMILLION, _GREEN]),
     }
-    coloured = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    coloured = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     with matplotlib.rc_context(style | dict.fromkeys(coloured, text_colour)):
         yield Figure(figsize=size_in, layout="constrained", facecolor="none")
 
 
-def _drawing(name: str, title: str, size_in: tuple[float, float], draw: Callable[[FigureBase], str]) -> Drawing:
+def _drawing(
+    name: str, title: str, size_in: tuple[float, float], draw: Callable[[FigureBase], str]
+) -> Drawing:
     try:
         with _figure(size_in, _TEXT_COLOUR, name) as figure:
             caption = draw(figure)
@@ -168,12 +164,13 @@ def _drawing(name: str, title: str, size_in: tuple[float, float], draw: Callable
 
 
 def _for_page(svg: str, name: str) -> str:
-    """Make a part of a page of a SVG file: no namespaces, ids that are its own, the page's text colour."""
+    """Make a part of a page of a SVG file: no namespaces, ids of its own, colours that the page can change."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", element)
     element = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", element)
     labelled = f'<svg role="img" aria-labelledby="{name}-title {name}-caption"'
-    return element.replace("<svg", labelled, 1).replace(_TEXT_COLOUR, "currentColor")
+    element = element.replace("<svg", labelled, 1)
+    return element.replace(_TEXT_COLOUR, "currentColor").replace(_BLUE.lower(), "var(--blue)")
 
 
 def _plain(text: str) -> str:
@@ -195,7 +192,7 @@ def _line(axes: Axes, time: Floats, values: Floats, **style: Any) -> None:
 
 
 def _thinned(values: Floats) -> NDArray[np.intp]:
-    """Choose rows that show all that can be seen of a long record: smallest and largest value of each part."""
+    """Choose rows that show what can be seen of a long record: smallest and largest of each part."""
     if len(values) <= _MOST_POINTS:
         return np.arange(len(values))
     low, high = np.nan_to_num(values, nan=np.inf), np.nan_to_num(values, nan=-np.inf)
@@ -209,10 +206,8 @@ class _TimeAxis:
     def __init__(self, begin_s: float, end_s: float) -> None:
         self._begin_s = begin_s
         span_s = end_s - begin_s
-        self._unit_s, self.unit = next(
-            ((size, unit) for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")) if span_s >= 4 * size),
-            (1.0, "s"),
-        )
+        units = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+        self._unit_s, self.unit = next((u for u in units if span_s >= 4 * u[0]), (1.0, "s"))
 
     def __call__(self, time_s: Any) -> Any:
         return (time_s - self._begin_s) / self._unit_s
@@ -236,7 +231,7 @@ def _unit(run: MoistureRun, stream: str, role: str, signal: str) -> str:
 
 def _left_out(values: Floats, what: str) -> str:
     count = int(np.count_nonzero(~np.isfinite(values)))
-    return f" {count} of {len(values)} {what} that the instrument did not call sound are left out." if count else ""
+    return f" {count} of {len(values)} {what}, not called sound by the instrument, left out." if count else ""
 
 
 def _times(run: MoistureRun, streams: Sequence[str]) -> tuple[Floats, _TimeAxis]:
@@ -253,7 +248,8 @@ def _draw_exposure(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) 
     h2s = _readings(run, streams, "h2s", "concentration")
     upper, lower = panel.subplots(2, 1, sharex=True, height_ratios=(1.6, 1))
     _line(upper, time, h2s, color=_VERMILLION)
-    upper.set_ylabel(_label("H₂S", _unit(run, streams[0], "h2s", "concentration")))
+    unit = _unit(run, streams[0], "h2s", "concentration")
+    upper.set_ylabel(_label("H₂S", unit))
     band = _draw_dew_point(lower, run, streams, time)
     lower.set_xlabel(f"time since start of {streams[0]} / {axis.unit}")
     caption = f"H₂S in the gas from the vessel, and dew point of the box. {band}"
@@ -261,10 +257,11 @@ def _draw_exposure(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) 
         begin = axis(run.time_s("purge")[0])
         for axes in (upper, lower):
             axes.axvspan(begin, time[-1], color=_GREY, alpha=0.15, linewidth=0)
-        upper.annotate("purge", (begin, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points")
+        inside = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
+        upper.annotate("purge", (begin, 1), xycoords=("data", "axes fraction"), **inside)
         caption += " Grey: dry purge."
     if np.isfinite(h2s).any():
-        caption += f" Largest H₂S reading: {number(float(np.nanmax(h2s)))} ppb."
+        caption += f" Largest H₂S reading: {number(float(np.nanmax(h2s)))} {unit}."
     return caption + _left_out(h2s, "H₂S readings")
 
 
@@ -284,7 +281,7 @@ def _draw_dew_point(axes: Axes, run: MoistureRun, streams: Sequence[str], time: 
     said = ""
     if tolerance_K is not None and "dew_point" in run.run.start.get("arguments", {}):
         set_point_C = run.dew_point_setpoint_C
-        axes.axhspan(set_point_C - tolerance_K, set_point_C + tolerance_K, color=_SKY, alpha=0.3, linewidth=0)
+        axes.axhspan(set_point_C - tolerance_K, set_point_C + tolerance_K, color=_SKY, alpha=0.2, linewidth=0)
         axes.axhline(set_point_C, color=_BLUE, linewidth=0.8, linestyle="--")
         said = f"Dashed line and band: set point {number(set_point_C)} °C ± {number(tolerance_K)} K."
     _line(axes, time, dew_point_C, color=_BLUE)
@@ -295,6 +292,9 @@ def _draw_nyquist(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -
     axes = panel.subplots()
     view_ohm, said = 0.0, []
     spectra = {stream: run.spectrum(stream.removeprefix("impedance_")) for stream in streams}
+    spectra = {stream: spectrum for stream, spectrum in spectra.items() if len(spectrum[0])}
+    if not spectra:
+        raise BadInput("the potentiostat called no point sound")
     for stream, (frequency_Hz, impedance_ohm) in spectra.items():
         state, colour, marker = _STATES[stream]
         fit = _fit(frequency_Hz, impedance_ohm)
@@ -304,18 +304,21 @@ def _draw_nyquist(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -
             resistance = rounded(fit.r_total.value, fit.r_total.uncertainty)
             label += f": R = {resistance} Ω"
             said.append(f"{state} {resistance} Ω")
-        axes.plot(
-            impedance_ohm.real, -impedance_ohm.imag, marker, color=colour, markersize=4, fillstyle="none", label=label
-        )
+        style: dict[str, Any] = {"color": colour, "markersize": 4, "fillstyle": "none", "label": label}
+        axes.plot(impedance_ohm.real, -impedance_ohm.imag, marker, **style)
         view_ohm = max(view_ohm, _VIEW * _valley_ohm(impedance_ohm))
-    axes.set(xlabel="Z′ / Ω", ylabel="−Z″ / Ω", aspect="equal", xlim=(0, view_ohm), ylim=(0, view_ohm))
-    axes.legend(loc="upper left", fontsize="small")
-    everything = np.concatenate([impedance_ohm for _, impedance_ohm in spectra.values()])
-    outside = int(np.count_nonzero((everything.real > view_ohm) | (-everything.imag > view_ohm)))
+    z_ohm = np.concatenate([impedance_ohm for _, impedance_ohm in spectra.values()])
+    top_ohm = view_ohm / 2
+    bottom_ohm = float(np.clip(-1.1 * z_ohm.imag.max(), -top_ohm / 2, 0))
+    axes.set(
+        xlabel="Z′ / Ω", ylabel="−Z″ / Ω", aspect="equal", xlim=(0, view_ohm), ylim=(bottom_ohm, top_ohm)
+    )
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="small")
+    inside = (z_ohm.real <= view_ohm) & (-z_ohm.imag <= top_ohm) & (-z_ohm.imag >= bottom_ohm)
     fits = f" Lines: fitted circuits; total resistance {', '.join(said)}." if said else ""
     return (
-        f"Nyquist plot at {run.run.start.get('arguments', {}).get('measure_at', 'one temperature')}: measured points, "
-        f"equal axes.{fits} {outside} of {len(everything)} points, most of the tail of the electrodes, lie outside."
+        f"Nyquist plot, equal axes. Points: measured; {np.count_nonzero(~inside)} of {len(z_ohm)}, most of "
+        f"them of the tail of the electrodes, lie outside.{fits}"
     )
 
 
@@ -327,8 +330,8 @@ def _fit(frequency_Hz: Floats, impedance_ohm: NDArray[np.complex128]) -> Circuit
 
 
 def _valley_ohm(impedance_ohm: NDArray[np.complex128]) -> float:
-    """Real part where the spectrum is most like that of a resistor: between the arcs and the electrodes' tail."""
-    return float(impedance_ohm.real[np.argmin(np.abs(impedance_ohm.imag / impedance_ohm.real))])
+    """Real part where the spectrum is most like a resistor's: between the arcs and the electrodes' tail."""
+    return float(impedance_ohm.real[np.argmin(np.abs(impedance_ohm.imag) / np.abs(impedance_ohm))])
 
 
 def _draw_heating(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:
@@ -342,9 +345,10 @@ def _draw_heating(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -
     _line(right, time, np.where(pressure_Pa > 0, pressure_Pa, np.nan), color=_BLUE)
     right.set_yscale("log")
     left.set_xlabel(f"time since start of pumping / {axis.unit}")
-    left.set_ylabel(_label("temperature", _unit(run, streams[0], "furnace", "temperature")), color=_VERMILLION)
+    temperature = _label("temperature", _unit(run, streams[0], "furnace", "temperature"))
+    left.set_ylabel(temperature, color=_VERMILLION)
     right.set_ylabel(_label("pressure", _unit(run, streams[0], "gauge", "pressure")), color=_BLUE)
-    caption = "Vacuum heating: temperature of the furnace (left, orange-red) and pressure (right, blue, logarithmic)."
+    caption = "Temperature of the furnace (left, orange-red) and pressure (right, blue, logarithmic)."
     if limit := run.run.start.get("arguments", {}).get("vacuum"):
         right.axhline(parse(limit, "Pa", name="vacuum"), color=_BLUE, linewidth=0.8, linestyle="--")
         caption += f" Dashed line: heating starts below {limit}."
@@ -355,8 +359,13 @@ _NYQUIST = _Picture(
     "nyquist",
     "Impedance before and after",
     tuple(_STATES),
-    (("potentiostat", "frequency"), ("potentiostat", "z_real"), ("potentiostat", "z_imag"), ("potentiostat", "status")),
-    5.0,
+    (
+        ("potentiostat", "frequency"),
+        ("potentiostat", "z_real"),
+        ("potentiostat", "z_imag"),
+        ("potentiostat", "status"),
+    ),
+    4.8,
     _draw_nyquist,
 )
 _EXPOSURE = _Picture(
@@ -396,7 +405,7 @@ def _columns_against_time(run: RunData) -> Iterator[Drawing]:
     """Draw each numeric column of each stream against time."""
     for number_of_stream, (stream, dataset) in enumerate(run.streams.items()):
         names = [name for name, column in dataset.items() if column.ndim == 1 and column.dtype.kind in "fiub"]
-        if stream in _NOT_DRAWN or not names or not dataset.sizes["time"]:
+        if stream == "safe_state" or not names or not dataset.sizes["time"]:
             continue
         rows = (len(names) + 1) // 2
         size_in = (_WIDTH_IN, _PANEL_HEIGHT_IN * rows + 0.4)
@@ -412,7 +421,8 @@ def _column_drawer(dataset: Any, names: Sequence[Any], rows: int) -> Callable[[F
         grid = panel.subplots(rows, min(2, len(names)), sharex=True, squeeze=False)
         for axes, name in zip(grid.flat, names, strict=False):
             _line(axes, axis(time_s), np.asarray(dataset[name], dtype=float), color=_BLUE)
-            axes.set_title(_label(str(name), dataset[name].attrs.get("units", "")), fontsize="small", loc="left")
+            label = _label(str(name), dataset[name].attrs.get("units", ""))
+            axes.set_title(label, fontsize="small", loc="left")
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
         panel.supxlabel(f"time since the first event / {axis.unit}", fontsize="medium")

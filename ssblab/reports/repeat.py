@@ -36,11 +36,11 @@ def _sample(start: dict[str, Any]) -> dict[str, str]:
 
 def _is_repeatable(start: dict[str, Any]) -> bool:
     """Whether it looks like the start document of a plan of ours: nothing else is put on a command line."""
-    sample, arguments, devices = start.get("sample", {"name": ""}), start.get("arguments"), start.get("devices", {})
-    if not all(isinstance(part, dict) for part in (sample, arguments, devices)) or "name" not in sample:
+    parts = [start.get("arguments"), start.get("devices", {}), start.get("sample", {"name": ""})]
+    if not isinstance(start.get("station"), str) or not all(isinstance(part, dict) for part in parts):
         return False
-    names = [start.get("plan_name"), *(arguments or {}), *devices]
-    return isinstance(start.get("station"), str) and all(map(_is_name, names))
+    arguments, devices, sample = parts
+    return "name" in sample and all(map(_is_name, [start.get("plan_name"), *arguments, *devices]))
 
 
 def _is_name(text: object) -> bool:

@@ -38,25 +38,22 @@ def rounded(value: float, uncertainty: float | None) -> str:
     # Two digits first, because 0.0996 becomes 0.10, and its last digit stands one place higher.
     spread = Decimal(f"{uncertainty:.1e}")
     last_digit = spread.adjusted() - 1
-    exponent = max(Decimal(value).adjusted() if value else last_digit, spread.adjusted())
+    exponent = max(Decimal(str(value)).adjusted() if value else last_digit, spread.adjusted())
     if exponent in _PLAIN_EXPONENTS and last_digit <= 0:
-        return f"{_fixed(value, -last_digit)} ± {spread:.{-last_digit}f}"
-    shift, digits = Decimal(1).scaleb(-exponent), exponent - last_digit
-    shown = f"{_fixed(Decimal(repr(value)) * shift, digits)} ± {spread * shift:.{digits}f}"
-    return f"({shown}) × {_power_of_ten(exponent)}"
+        return _fixed(value, spread, 0, -last_digit)
+    return f"({_fixed(value, spread, exponent, exponent - last_digit)}) × {_power_of_ten(exponent)}"
 
 
 def number(value: float) -> str:
     """Write a number with five significant digits."""
-    if isinstance(value, int):
-        return str(value).replace("-", "−")
     mantissa, _, exponent = f"{value:.{_FIGURES_OF_A_NUMBER}g}".partition("e")
     shown = mantissa.replace("-", "−")
     return f"{shown} × {_power_of_ten(int(exponent))}" if exponent else shown
 
 
-def _fixed(value: float | Decimal, digits: int) -> str:
-    return f"{Decimal(str(value)):.{digits}f}".replace("-", "−")
+def _fixed(value: float, spread: Decimal, exponent: int, digits: int) -> str:
+    mantissas = (Decimal(str(value)).scaleb(-exponent), spread.scaleb(-exponent))
+    return " ± ".join(f"{mantissa:.{digits}f}" for mantissa in mantissas).replace("-", "−")
 
 
 def _power_of_ten(exponent: int) -> str:

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.moxa import MoxaE1214, decode_firmware, decode_text
-from devices.relay_io import Relay
 from sim_devices.instruments.moxa import SimulatedMoxaE1214
 from sim_devices.wire import FAULTS
 from ssblab.links import InstrumentError, LinkError, LinkTimeout, WrongInstrument
@@ -153,8 +152,6 @@ def test_an_unknown_name_is_refused_with_the_names_there_are(io, simulated):
         io.write("door", True)
     with pytest.raises(ValueError, match="io has no 'x', only pump, vent valve, heater, door, interlock"):
         io.is_on("x")
-    with pytest.raises(ValueError, match="no relay 'x'"):
-        Relay(io, "x")
     assert simulated.transitions == []
 
 
@@ -177,13 +174,6 @@ def test_nothing_is_on_or_off_before_it_was_read(clock, address):
     io = MoxaE1214(name="io", address=address, clock=clock, relays=RELAYS)
     with pytest.raises(InstrumentError, match="pump was not read yet"):
         io.is_on("pump")
-
-
-def test_one_relay_for_a_device_that_does_not_know_the_board(io, plant):
-    pump = Relay(io, "pump")
-    pump.write(True)
-    assert pump.is_on()
-    assert plant.relays == {0: True}
 
 
 def test_a_relay_that_does_not_follow_is_an_error(io, simulated):

@@ -234,60 +234,6 @@ def test_a_question_that_the_controller_does_not_know_is_told_with_its_reason(ga
     assert gauge.link.is_open
 
 
-def test_wait_below_ends_when_the_pressure_has_stayed_there(gauge, vessel, clock):
-    vessel.begin_s = began_s = clock.monotonic()
-    gauge.wait_below(100.0, timeout_s=600.0).wait()
-    below_after_s = 20.0 * math.log((1e5 - 1.0) / 99.0)
-    assert clock.monotonic() - began_s == pytest.approx(below_after_s + 10.0, abs=1.5)
-    assert gauge.pressure.get() < 100.0
-
-
-def test_wait_below_tells_progress(gauge, vessel, clock):
-    seen = []
-    vessel.begin_s = clock.monotonic()
-    status = gauge.wait_below(100.0, timeout_s=600.0)
-    status.watch(lambda **facts: seen.append(facts))
-    status.wait()
-    assert seen[-1]["target"] == 100.0
-    assert seen[-1]["unit"] == "Pa"
-
-
-def test_a_leak_is_told_with_target_last_reading_and_time(gauge, vessel, clock):
-    vessel.begin_s, vessel.end_Pa = clock.monotonic(), 500.0
-    expected = "gauge: pressure: not settled (target below 100 Pa, last reading 500 Pa, waited 300 s)"
-    with pytest.raises(NotReached, match=re.escape(expected)):
-        gauge.wait_below(100.0, timeout_s=300.0).wait()
-
-
-def test_a_short_dip_is_not_below(gauge, vessel, clock):
-    vessel.hold(50.0)
-    status = gauge.wait_below(100.0, timeout_s=30.0)
-    clock.call_later(8.0, lambda: vessel.hold(200.0))
-    with pytest.raises(NotReached, match="last reading 200 Pa"):
-        status.wait()
-
-
-def test_over_range_is_never_below_and_under_range_is(gauge, vessel):
-    vessel.hold(1.2e5)
-    with pytest.raises(NotReached, match="last reading inf Pa"):
-        gauge.wait_below(1.1e5, timeout_s=30.0).wait()
-    vessel.hold(1e-8)
-    gauge.wait_below(1e-3, timeout_s=30.0).wait()
-    assert gauge.quality.get() == "saturated"
-
-
-def test_a_gauge_that_breaks_ends_the_wait(gauge, simulated):
-    simulated.sensor_error = True
-    with pytest.raises(InstrumentError, match="sensor error"):
-        gauge.wait_below(100.0, timeout_s=600.0).wait()
-
-
-@pytest.mark.parametrize(("pressure_Pa", "timeout_s"), [(0.0, 60.0), (math.nan, 60.0), (100.0, -1.0)])
-def test_a_wait_without_sense_is_refused(gauge, pressure_Pa, timeout_s):
-    with pytest.raises(ValueError, match="must be a number above 0"):
-        gauge.wait_below(pressure_Pa, timeout_s)
-
-
 @pytest.mark.parametrize("reply", range(4))
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_fault_of_the_wire_is_survived_and_never_gives_a_wrong_number(

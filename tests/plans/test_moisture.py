@@ -106,7 +106,9 @@ def test_two_runs_are_identical_to_the_last_bit(tmp_path):
     ],
 )
 def test_exposure_ends_at_a_dose(session, limit, figure, factor):
-    result = session.run(moisture_exposure(session.samples["argyrodite-01"], **{**SHORT, "exposure": "2 h"}, **limit))
+    result = session.run(
+        moisture_exposure(session.samples["argyrodite-01"], **{**SHORT, "exposure": "2 h"}, **limit)
+    )
     wanted = float(next(iter(limit.values())).split()[0])
     assert result.exit_status == "success"
     assert factor * result.results[figure].value == pytest.approx(wanted, rel=0.25)
@@ -166,9 +168,15 @@ def ctrl_c(session):
     [
         pytest.param(alarm, "exposure", "abort", "interlock room_h2s", id="room alarm in exposure"),
         pytest.param(alarm, "heating", "abort", "interlock room_h2s", id="room alarm in heating"),
-        pytest.param(silent_transmitter, "conditioning", "fail", "dew_point at TCPIP", id="transmitter, conditioning"),
-        pytest.param(silent_transmitter, "exposure", "fail", "dew_point at TCPIP", id="transmitter, exposure"),
-        pytest.param(broken_flow_controller, "exposure", "fail", "mfc at .*reports TMF", id="flow controller"),
+        pytest.param(
+            silent_transmitter, "conditioning", "fail", "dew_point at TCPIP", id="transmitter, conditioning"
+        ),
+        pytest.param(
+            silent_transmitter, "exposure", "fail", "dew_point at TCPIP", id="transmitter, exposure"
+        ),
+        pytest.param(
+            broken_flow_controller, "exposure", "fail", "mfc at .*reports TMF", id="flow controller"
+        ),
         pytest.param(lost_vacuum, "heating", "fail", "gauge: .* while heating", id="vacuum lost"),
         pytest.param(broken_thermocouple, "heating", "fail", "furnace", id="thermocouple"),
         pytest.param(ctrl_c, "conditioning", "abort", "interrupted by SIGINT", id="Ctrl-C in conditioning"),
@@ -205,6 +213,16 @@ def test_an_oven_that_does_not_reach_its_vacuum_is_not_heated(session):
     assert_safe(session)
 
 
+def test_a_second_run_does_not_take_the_first_ones_readings_for_its_own(session):
+    for _ in range(2):
+        result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+        assert result.exit_status == "success"
+        heating = session.db[-1].table("heating")
+        cold = heating["furnace_temperature"] < 35
+        assert heating["gauge_pressure"][~cold].max() < 200
+        assert heating["gauge_pressure"].iloc[0] > 1000  # pumping was recorded, and waited for
+
+
 def test_nothing_starts_while_the_room_alarm_is_on(session):
     alarm(session)
     result = session.run(moisture_exposure(session.samples["argyrodite-01"]))
@@ -224,7 +242,10 @@ def test_nothing_starts_while_the_room_alarm_is_on(session):
         ({"exposure": "nan h"}, "exposure"),
         ({"expose": "2 h"}, "has no argument 'expose': did you mean exposure"),
         ({"flow": "5 L"}, "flow='5 L'"),
-        ({"flow": "5 L", "dew_point": "-60 degC", "colour": "red"}, r"(?s)colour.*dew_point.*flow|colour.*flow"),
+        (
+            {"flow": "5 L", "dew_point": "-60 degC", "colour": "red"},
+            r"(?s)colour.*dew_point.*flow|colour.*flow",
+        ),
     ],
 )
 def test_bad_arguments_are_told_at_once(session, arguments, message):
@@ -233,7 +254,7 @@ def test_bad_arguments_are_told_at_once(session, arguments, message):
 
 
 def test_a_setting_outside_the_stations_limits_is_told_before_anything_moves(session):
-    with pytest.raises(BadInput, match="mfc_flow_setpoint: 5000.* mL/min is not allowed"):
+    with pytest.raises(BadInput, match=r"mfc_flow_setpoint: 5000.* mL/min is not allowed"):
         session.run(moisture_exposure(session.samples["argyrodite-01"], flow="5 L/min"))
     assert session.laboratory.instruments["relays"].transitions == []
 

@@ -1,7 +1,7 @@
 import pytest
 
 from sim_devices.physics.constants import flow_mL_min_from_mol_s, flow_mol_s_from_mL_min
-from sim_devices.physics.mass_flow import FlowRoute, MassFlowController, routed_gas
+from sim_devices.physics.mass_flow import MassFlowController
 
 
 def test_standard_flow_units() -> None:
@@ -41,16 +41,3 @@ def test_a_weak_source_cannot_carry_the_setpoint() -> None:
     assert controller.reachable_mol_s(setpoint_mol_s, 1.5e5) == setpoint_mol_s
     assert controller.reachable_mol_s(setpoint_mol_s, 1.1e5) < setpoint_mol_s
     assert controller.reachable_mol_s(setpoint_mol_s, 0.9e5) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("route", "expected"),
-    [
-        (FlowRoute.VESSEL, (2e-4, 2e-4, 1e-3)),
-        (FlowRoute.BYPASS, (2e-4, 0.0, 1e-3)),
-        (FlowRoute.PURGE, (0.0, 2e-4, 1e-7)),
-    ],
-)
-def test_routes(route: FlowRoute, expected: tuple[float, float, float]) -> None:
-    gas = routed_gas(route, flow_mol_s=2e-4, box_water_mole_fraction=1e-3, purge_water_mole_fraction=1e-7)
-    assert (gas.box_draw_mol_s, gas.vessel_mol_s, gas.water_mole_fraction) == expected

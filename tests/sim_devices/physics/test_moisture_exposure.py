@@ -5,9 +5,8 @@ import pytest
 
 from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ATMOSPHERE_Pa, flow_mol_s_from_mL_min
 from sim_devices.physics.electrolyte import MATERIALS, Electrolyte
-from sim_devices.physics.furnace import ControlledFurnace, Furnace
+from sim_devices.physics.furnace import Furnace
 from sim_devices.physics.gas_sensor import ElectrochemicalSensor
-from sim_devices.physics.mass_flow import FlowRoute, routed_gas
 from sim_devices.physics.moist_air import water_mole_fraction
 from sim_devices.physics.vacuum import VacuumChamber
 from sim_devices.physics.vessel import ReactionVessel
@@ -21,31 +20,26 @@ class ExposureRig:
         self.vessel = ReactionVessel()
         self.sensor = ElectrochemicalSensor(np.random.default_rng(5), drift_sd_ppm_day=0.0)
 
-    def advance(self, dt_s: float, route: FlowRoute) -> None:
-        gas = routed_gas(
-            route,
-            flow_mol_s=FLOW_mol_s,
-            box_water_mole_fraction=water_mole_fraction(-20.0),
-            purge_water_mole_fraction=water_mole_fraction(-80.0),
-        )
+    def advance(self, dt_s: float, *, flow_mol_s: float, dew_point_C: float) -> None:
+        water = water_mole_fraction(dew_point_C)
         exchange = self.sample.advance(
             dt_s,
-            flow_mol_s=gas.vessel_mol_s,
-            water_mole_fraction=gas.water_mole_fraction,
+            flow_mol_s=flow_mol_s,
+            water_mole_fraction=water,
             temperature_C=ROOM_TEMPERATURE_C,
             pressure_Pa=ATMOSPHERE_Pa,
         )
         outlet = self.vessel.advance(
             dt_s,
-            flow_mol_s=gas.vessel_mol_s,
-            inlet_water_mole_fraction=gas.water_mole_fraction,
+            flow_mol_s=flow_mol_s,
+            inlet_water_mole_fraction=water,
             water_uptake_mol_s=exchange.water_uptake_mol / dt_s,
             h2s_release_mol_s=exchange.h2s_release_mol / dt_s,
         )
         self.sensor.advance(
             dt_s,
-            h2s_mole_fraction=0.0 if gas.vessel_mol_s == 0.0 else outlet,
-            water_mole_fraction=gas.water_mole_fraction,
+            h2s_mole_fraction=0.0 if flow_mol_s == 0.0 else outlet,
+            water_mole_fraction=water,
         )
 
 
@@ -53,12 +47,12 @@ class ExposureRig:
 def test_gt02_h2s_from_concentration_times_flow() -> None:
     rig = ExposureRig(Electrolyte(MATERIALS["argyrodite"]))
     for _ in range(120):
-        rig.advance(5.0, FlowRoute.BYPASS)
+        rig.advance(5.0, flow_mol_s=0.0, dew_point_C=-20.0)  # past the vessel
     rig.sensor.zero()
     metered_mol = 0.0
-    for route, count in [(FlowRoute.VESSEL, 1440), (FlowRoute.PURGE, 120)]:
+    for dew_point_C, count in [(-20.0, 1440), (-80.0, 120)]:  # two hours of exposure, ten minutes of purge
         for _ in range(count):
-            rig.advance(5.0, route)
+            rig.advance(5.0, flow_mol_s=FLOW_mol_s, dew_point_C=dew_point_C)
             metered_mol += rig.sensor.read_ppm() * 1e-6 * FLOW_mol_s * 5.0
     released_mol = rig.sample.h2s_released_mol
     assert rig.vessel.h2s_out_mol == pytest.approx(released_mol, rel=1e-3)
@@ -81,17 +75,18 @@ def test_gt03_gt04_recovery_through_the_oven(name: str, recovery: float) -> None
         pressure_Pa=ATMOSPHERE_Pa,
     )
     r1 = sample.total_resistance_ohm()
-    oven, chamber = ControlledFurnace(Furnace()), VacuumChamber()
-    # Ramp and one hour's soak at 5 degC/min, then cooling under vacuum, in steps of 30 s.
-    for target_C, hours in [(material.removal_temperature_C, 1.6), (25.0, 2.0)]:
+    oven, chamber = Furnace(), VacuumChamber()
+    hold_fraction = (material.removal_temperature_C - oven.ambient_C) * oven.loss_W_K / oven.heater_power_W
+    # An hour and a half at the power that holds the temperature, then cooling under vacuum, in steps of 30 s.
+    for power_fraction, hours in [(hold_fraction, 2.5), (0.0, 2.0)]:
         for _ in range(int(hours * 120)):
-            oven.advance(30.0, target_C=target_C, ramp_C_s=5.0 / 60.0)
+            oven.advance(30.0, power_fraction=power_fraction)
             pressure_Pa = chamber.advance(30.0, pump_on=True)
             sample.advance(
                 30.0,
                 flow_mol_s=0.0,
                 water_mole_fraction=0.0,
-                temperature_C=oven.furnace.temperature_C,
+                temperature_C=oven.temperature_C,
                 pressure_Pa=pressure_Pa,
             )
     r2 = sample.total_resistance_ohm()
