@@ -17,7 +17,7 @@ from ssblab.links import LinkError
 __all__ = ["BoxFault", "HumidityBox"]
 
 _RELAYS = ("dehumidifier_1", "dehumidifier_2", "bleed_valve")
-_SILENT_LIMIT_S = 60.0
+_LONGEST_LOSS_S = 60.0  # without a reading, or with relays that do not follow
 _POLL_S = 10.0
 _SETTLE_S = 300.0
 _SETTLE_TIMEOUT_S = 7200.0
@@ -32,8 +32,8 @@ class HumidityBox(LabDevice):
 
     The loop reads the transmitter and switches relays each 10 s, on the box's own worker. The first
     dehumidifier runs above the set point, the second well above it, the bleed opens well below it. When the
-    transmitter has not answered for 60 s the loop switches everything off and the box is at fault until it
-    is set anew.
+    transmitter has given no dew point, or the relays have not followed, for 60 s, the loop switches
+    everything off, tries that until it is confirmed, and the box is at fault until it is set anew.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class HumidityBox(LabDevice):
     dew_point_setpoint = Cpt(
         Setting, unit="degC", precision=1, limits=(-50.0, -10.0), kind="normal", doc="Dew point asked for"
     )
-    air_temperature = Cpt(Measured, unit="degC", precision=2, kind="normal", doc="Temperature of the box's air")
+    air_temperature = Cpt(Measured, unit="degC", precision=2, kind="normal", doc="Air temperature in the box")
     dehumidifier_1 = Cpt(Switch, kind="normal", doc="Whether the first dehumidifier runs")
     dehumidifier_2 = Cpt(Switch, kind="normal", doc="Whether the second dehumidifier runs")
     bleed_valve = Cpt(Switch, kind="normal", doc="Whether room air is let in")
@@ -77,7 +77,8 @@ class HumidityBox(LabDevice):
         self._loop: Timer | None = None
         self._approach: Approach | None = None
         self._fault = ""
-        self._last_answer = -math.inf
+        self._in_control = False  # whether the last look gave a reading and the relays followed
+        self._last_control_s = -math.inf
         for signal, (low, high) in (limits or {}).items():
             getattr(self, signal).narrow(low, high)
 
@@ -102,7 +103,7 @@ class HumidityBox(LabDevice):
     def set(self, dew_point_C: float) -> Status:
         """Bring the air to a dew point and hold it; done when it has stayed in the band for 5 min.
 
-        Control goes on afterwards, until `make_safe`.
+        Control goes on afterwards, until `make_safe`. An approach that is still under way fails.
 
         Raises
         ------
@@ -110,13 +111,15 @@ class HumidityBox(LabDevice):
             If the dew point is outside the limits.
         """
         self.dew_point_setpoint.check_value(dew_point_C)
+        if self._approach is not None:
+            self._approach.cancel("was set anew")
         self._approach = Approach(
             self.clock,
             self.name,
             f"{self.name}: dew point",
             "degC",
             start=lambda: self._start_control(dew_point_C),
-            read=self._dew_point_now,
+            read=self._dew_point_controlled,
             target=dew_point_C,
             tolerance=self.tolerance_K,
             settle_s=_SETTLE_S,
@@ -126,9 +129,12 @@ class HumidityBox(LabDevice):
         return self._approach.status
 
     def make_safe(self) -> None:
-        """End control and switch both dehumidifiers and the bleed off, confirmed relay by relay."""
+        """End control and switch both dehumidifiers and the bleed off, confirmed relay by relay.
+
+        A relay that does not follow keeps no other from being switched off.
+        """
         self._end_control()
-        self._switch((False, False, False))
+        self._switch_off()
         self.state.record("off", self.clock.now())
 
     def _start_control(self, dew_point_C: float) -> None:
@@ -136,7 +142,7 @@ class HumidityBox(LabDevice):
         self._fault = ""
         self.dew_point_setpoint.record(dew_point_C, self.clock.now())
         self.state.record("controlling", self.clock.now())
-        self._last_answer = self.clock.monotonic()
+        self._last_control_s = self.clock.monotonic()
         self._loop = self.clock.every(_POLL_S, self.name, self._control)
         self._control()
 
@@ -146,33 +152,43 @@ class HumidityBox(LabDevice):
             self._loop = None
 
     def _control(self) -> None:
+        if self._fault:
+            self._switch_off()  # an error is logged, and the next period tries again
+            self._end_control()
+            return
+        self._in_control = False
         try:
             self._read_air()
             if not math.isfinite(self.dew_point.get()):
                 raise BoxFault("the reading is no number")
             self._switch(self._relays_for(self.dew_point.get(), self.dew_point_setpoint.get()))
-            self._last_answer = self.clock.monotonic()
+            self._last_control_s = self.clock.monotonic()
+            self._in_control = True
         except (LinkError, BoxFault) as error:
-            silent_s = self.clock.monotonic() - self._last_answer
-            if silent_s >= _SILENT_LIMIT_S:
-                self._give_up(f"no dew-point control for {silent_s:.0f} s ({error})")
+            lost_s = self.clock.monotonic() - self._last_control_s
+            if lost_s >= _LONGEST_LOSS_S:
+                self._give_up(f"no dew-point control for {lost_s:.0f} s ({error})")
 
     def _give_up(self, fault: str) -> None:
+        """Go to fault; the loop ends when the relays have been read back as off."""
         self._fault = fault
-        self._end_control()
         self.state.record(fault, self.clock.now())
         if self._approach is not None:
-            self._approach.status.fail(NotReached(f"{self.name}: {fault}"))
-        self._switch((False, False, False))
+            self._approach.cancel(fault)
+        self._control()
 
     def _read_air(self) -> None:
         self._transmitter.poll()
         self.dew_point.record(self._transmitter.dew_point.get(), self._transmitter.dew_point.timestamp)
-        self.air_temperature.record(self._transmitter.temperature.get(), self._transmitter.temperature.timestamp)
+        self.air_temperature.record(
+            self._transmitter.temperature.get(), self._transmitter.temperature.timestamp
+        )
 
-    def _dew_point_now(self) -> float:
-        self.poll()
-        return float(self.dew_point.get())
+    def _dew_point_controlled(self) -> float:
+        """Dew point as the loop last read it; NaN, which is in no band, while the loop has lost it."""
+        if self._loop is None:
+            raise NotReached(f"{self.name}: dew point: control was ended before it was reached")
+        return float(self.dew_point.get()) if self._in_control else math.nan
 
     @staticmethod
     def _relays_for(dew_point_C: float, setpoint_C: float) -> tuple[bool, bool, bool]:
@@ -181,7 +197,17 @@ class HumidityBox(LabDevice):
         second_K = 1.0 if setpoint_C < -45.0 else 3.0  # near the dry end one unit alone does not get there
         return excess_K > 0, excess_K > second_K, excess_K < -1.5
 
+    def _switch_off(self) -> None:
+        self._switch((False, False, False))
+
     def _switch(self, wanted: tuple[bool, bool, bool]) -> None:
+        """Switch all relays, whatever becomes of one of them; raise its error after."""
+        problem: LinkError | None = None
         for name, on in zip(_RELAYS, wanted, strict=True):
-            self._relays.write(name, on)
-            getattr(self, name).record(int(on), self.clock.now())
+            try:
+                self._relays.write(name, on)
+                getattr(self, name).record(int(on), self.clock.now())
+            except LinkError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem

@@ -8,6 +8,7 @@ from devices.instrument import Cpt, LabDevice
 from devices.relay_io import RelayIO
 from devices.signals import Measured, Switch, Text
 from devices.status import Status
+from ssblab.links import LinkError
 
 __all__ = ["ReactionVessel"]
 
@@ -76,8 +77,21 @@ class ReactionVessel(LabDevice):
         return self.do(f"go to {mode}", lambda: self._go(mode))
 
     def make_safe(self) -> None:
-        """Bypass the vessel, stop the pump and purge with dry gas, confirmed relay by relay."""
-        self._go("purged")
+        """Bypass the vessel, stop the pump and purge with dry gas, confirmed relay by relay.
+
+        Pump and conditioned air are shut off each on its own; dry gas is let in only when the pump is off.
+        """
+        problem: LinkError | None = None
+        for name in ("vacuum_pump", "vessel_valve"):
+            try:
+                self._relays.write(name, False)
+            except LinkError as error:
+                problem = problem or error
+        if not self._relays.is_on("vacuum_pump"):
+            self._relays.write("purge_valve", True)
+        self._record_positions()
+        if problem is not None:
+            raise problem
 
     def _go(self, mode: str) -> None:
         for name, on in _SWITCHING[mode]:

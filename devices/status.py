@@ -99,7 +99,7 @@ class Approach:
     start : callable
         Tells the instrument where to go; runs on `worker`, first.
     read : callable
-        Asks the instrument for the quantity; runs on `worker`.
+        Asks the instrument for the quantity; runs on `worker`. NaN is out of the band.
     target, tolerance : float
         The band is target +/- tolerance, in `unit`.
     settle_s : float
@@ -157,20 +157,22 @@ class Approach:
 
     def _look(self) -> None:
         try:
-            self._last = self._read()
+            current = self._read()
         except Exception as error:
             self.status.fail(error)
             return
         now = self._clock.monotonic()
+        if not math.isnan(current):
+            self._last = current
         if math.isnan(self._initial):
-            self._initial = self._last
-        if not abs(self._last - self._target) <= self._tolerance:
+            self._initial = current
+        if not abs(current - self._target) <= self._tolerance:
             self._in_band_since = math.inf
         elif self._in_band_since == math.inf:
             self._in_band_since = now
         self.status.progress(
             name=self._name,
-            current=self._last,
+            current=current,
             initial=self._initial,
             target=self._target,
             unit=self._unit,

@@ -24,7 +24,15 @@ from ssblab.quantities import BadInput, Value, parse
 from ssblab.results import FIGURES_KEY, figures_of_merit
 from ssblab.safety import Interlock, SafeState, outcome
 from ssblab.samples import ElectrolyteSample
-from ssblab.station import DeviceBook, Station, StationError, build_devices, find_simulation, load_station
+from ssblab.station import (
+    SHORTEST_PERIOD_S,
+    DeviceBook,
+    Station,
+    StationError,
+    build_devices,
+    find_simulation,
+    load_station,
+)
 
 if TYPE_CHECKING:
     from databroker.v1 import Broker
@@ -116,7 +124,11 @@ class Session:
         self._filing = Filing(self.data_dir, clock, station.data)
         opened.callback(self._filing.close)
         interlocks = [
-            Interlock(clock, self.devices[lock.device], parse(lock.period, "s", name="period", lower=0.1))
+            Interlock(
+                clock,
+                self.devices[lock.device],
+                parse(lock.period, "s", name="period", lower=SHORTEST_PERIOD_S),
+            )
             for lock in station.interlocks
         ]
         self.RE = self._make_run_engine()

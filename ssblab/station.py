@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ophyd import Component
+from ophyd import Component, Device
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssblab.quantities import BadInput, parse
@@ -35,6 +35,11 @@ _NAME = r"^[a-z][a-z0-9_]{0,40}$"
 _ROOM = r"^devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
 _SIMULATION = r"^sim_devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
 _SIMULATED_ADDRESS = "sim"
+
+#: Shortest period of an interlock.
+SHORTEST_PERIOD_S = 0.1
+
+Place = tuple[int | str, ...]
 
 
 class StationError(BadInput):
@@ -91,7 +96,7 @@ class Station(_Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
     description: str = ""
-    time: str = Field(default="wall", pattern=r"^(wall|virtual|x\d+(\.\d+)?)$")
+    time: str = Field(default="wall", pattern=r"^(wall|virtual|x0*[1-9]\d*(\.\d+)?|x0*\.0*[1-9]\d*)$")
     devices: dict[str, DeviceRecord]
     samples: dict[str, ElectrolyteSample] = {}
     safe_state: list[str]
@@ -133,15 +138,13 @@ def load_station(name_or_path: str | Path) -> Station:
         raise StationError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(content, dict):
         raise StationError(f"{path}: a station file is a mapping with devices, samples, safe_state")
-    mistakes: list[tuple[tuple[int | str, ...], str]] = []
+    mistakes: list[tuple[Place, str]] = []
     station = None
     try:
         station = Station.model_validate(_with_names(content))
     except ValidationError as error:
-        mistakes += [(e["loc"], f"{e['msg']}{_given(e)}") for e in error.errors(include_url=False)]
-    mistakes += list(_references(content))
-    if station is not None:
-        mistakes += list(_wrong_limits(station))
+        mistakes += [(e["loc"], _told(e)) for e in error.errors(include_url=False)]
+    mistakes += [*_references(content), *_wrong_devices(content), *_wrong_periods(content)]
     if mistakes:
         lines = [f"  line {_line(node, loc)}: {'.'.join(map(str, loc))}: {text}" for loc, text in mistakes]
         raise StationError(f"{path} has {len(mistakes)} mistake(s):\n" + "\n".join(lines))
@@ -174,59 +177,109 @@ def _with_names(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _given(error: Any) -> str:
+def _told(error: Any) -> str:
+    """Say what pydantic found, and of a sample what to do about it."""
+    if error["loc"][0] == "samples":
+        field = error["loc"][-1]
+        if error["type"] == "missing":
+            return f"is missing: add '{field}: ...' to the sample; it is measured, never assumed"
+        if error["type"] == "extra_forbidden":
+            known = ", ".join(ElectrolyteSample.model_fields)
+            return f"is not a field of a sample: take it out, or name one of {known}"
     value = error.get("input")
-    return f" (is {value!r})" if isinstance(value, (str, int, float, bool)) else ""
+    return error["msg"] + (f" (is {value!r})" if isinstance(value, (str, int, float, bool)) else "")
 
 
-def _references(content: dict[str, Any]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+def _references(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     """Names that stand for devices must be devices; device names must be usable as names."""
     devices = content.get("devices")
     if not isinstance(devices, dict):
         return
     for name, record in devices.items():
-        if not re.match(_NAME, str(name)):
+        if not re.fullmatch(_NAME, str(name)):
             yield ("devices", name), "a device's name is lower-case letters, digits and _"
-        uses = record.get("uses") if isinstance(record, dict) else None
-        for role, other in uses.items() if isinstance(uses, dict) else ():
+        for role, other in _mapping(record, "uses").items():
             if other not in devices:
                 yield ("devices", name, "uses", role), f"no device {other!r}"
-    for i, name in enumerate(content.get("safe_state") or ()):
+    try:
+        _building_order({name: _mapping(record, "uses") for name, record in devices.items()})
+    except StationError as error:
+        yield ("devices",), str(error)
+    for i, name in enumerate(_listed(content, "safe_state")):
         if name not in devices:
             yield ("safe_state", i), f"no device {name!r}"
-    for i, interlock in enumerate(content.get("interlocks") or ()):
+    for i, interlock in enumerate(_listed(content, "interlocks")):
         if isinstance(interlock, dict) and interlock.get("device") not in devices:
             yield ("interlocks", i, "device"), f"no device {interlock.get('device')!r}"
 
 
-def _wrong_limits(station: Station) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Limits must name settings of the class and have their unit; classes must exist."""
-    for name, record in station.devices.items():
-        place = ("devices", name)
+def _wrong_devices(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Classes must be drivers; limits must name settings of the class and have their unit."""
+    for name, record in _mapping(content, "devices").items():
+        dotted = record.get("class") if isinstance(record, dict) else None
+        if not isinstance(dotted, str) or not re.fullmatch(_ROOM, dotted):
+            continue  # told already
         try:
-            cls = _find(record.class_)
+            cls = _find(dotted)
         except (ImportError, AttributeError) as error:
-            yield (*place, "class"), f"no such class ({error})"
+            yield ("devices", name, "class"), f"no such class ({error})"
             continue
-        for signal, limits in record.limits.items():
-            unit = _unit_of_setting(cls, signal)
-            if unit is None:
-                yield (*place, "limits", signal), f"{record.class_} has no setting {signal!r}"
-                continue
+        if problem := _no_driver(cls):
+            yield ("devices", name, "class"), f"{dotted} {problem}"
+            continue
+        for signal, limits in _mapping(record, "limits").items():
+            if problem := _wrong_limits(cls, signal, limits):
+                yield ("devices", name, "limits", signal), problem
+
+
+def _no_driver(cls: Any) -> str:
+    if not (isinstance(cls, type) and issubclass(cls, Device)):
+        return "is no device"
+    abstract = [name for name in dir(cls) if getattr(getattr(cls, name), "__isabstractmethod__", False)]
+    return "is a family, not an instrument: name the class of a driver" if abstract else ""
+
+
+def _wrong_limits(cls: type, signal: Any, limits: Any) -> str:
+    unit = _unit_of_setting(cls, str(signal))
+    if unit is None:
+        return f"{cls.__name__} has no setting {signal!r}"
+    edges = _mapping({"limits": limits}, "limits")
+    if not all(isinstance(edges.get(edge), str) for edge in ("low", "high")):
+        return ""  # told already
+    try:
+        low, high = (parse(edges[edge], unit, name=edge) for edge in ("low", "high"))
+    except BadInput as error:
+        return str(error)
+    return "high must be above low" if high <= low else ""
+
+
+def _wrong_periods(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    for i, interlock in enumerate(_listed(content, "interlocks")):
+        if isinstance(period := interlock.get("period") if isinstance(interlock, dict) else None, str):
             try:
-                low = parse(limits.low, unit, name="low")
-                if parse(limits.high, unit, name="high") <= low:
-                    yield (*place, "limits", signal), "high must be above low"
+                parse(period, "s", name="period", lower=SHORTEST_PERIOD_S)
             except BadInput as error:
-                yield (*place, "limits", signal), str(error)
+                yield ("interlocks", i, "period"), str(error)
+
+
+def _mapping(record: Any, key: str) -> dict[str, Any]:
+    """What stands under a key if it is a mapping; that it is none is told by the models."""
+    value = record.get(key) if isinstance(record, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(content: dict[str, Any], key: str) -> list[Any]:
+    value = content.get(key)
+    return value if isinstance(value, list) else []
 
 
 def _unit_of_setting(cls: type, signal: str) -> str | None:
     component = getattr(cls, signal, None)
-    return component.kwargs.get("unit") if isinstance(component, Component) else None
+    is_setting = isinstance(component, Component) and hasattr(component.cls, "narrow")
+    return component.kwargs.get("unit") if is_setting else None
 
 
-def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
+def _line(node: yaml.Node | None, place: Place) -> int:
     """Line of the deepest part of a place that is in the file."""
     line = 1
     for step in place:
@@ -273,17 +326,12 @@ def build_devices(
     StationError
         If a device can't be made of what the file says.
     """
-    graph = {name: set(record.uses.values()) for name, record in station.devices.items()}
-    try:
-        order = list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        raise StationError(
-            f"devices are built on each other in a circle: {' -> '.join(error.args[1])}"
-        ) from None
     devices: dict[str, Any] = {}
     mistakes = []
-    for name in order:
+    for name in _building_order({name: record.uses for name, record in station.devices.items()}):
         record = station.devices[name]
+        if not devices.keys() >= set(record.uses.values()):
+            continue  # what is wrong with its parts is told
         try:
             devices[name] = _build(name, record, devices, common, linked, addresses)
         except (TypeError, ValueError, KeyError) as error:
@@ -291,6 +339,16 @@ def build_devices(
     if mistakes:
         raise StationError(f"station {station.name} can't be built:\n" + "\n".join(mistakes))
     return {name: devices[name] for name in station.devices}
+
+
+def _building_order(uses: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Sort devices so that each comes after its parts."""
+    try:
+        return list(
+            TopologicalSorter({name: set(parts.values()) for name, parts in uses.items()}).static_order()
+        )
+    except CycleError as error:
+        raise StationError(f"built on each other in a circle: {' -> '.join(error.args[1])}") from None
 
 
 def _build(
@@ -304,7 +362,11 @@ def _build(
     cls = _find(record.class_)
     arguments = {**common, **record.options, **{role: devices[other] for role, other in record.uses.items()}}
     if record.address is not None:
-        address = addresses[name] if record.address == _SIMULATED_ADDRESS else record.address
+        address = record.address
+        if address == _SIMULATED_ADDRESS:
+            if name not in addresses:
+                raise ValueError(f"no simulated instrument of this name; there are {', '.join(addresses)}")
+            address = addresses[name]
         arguments |= {"address": address, **linked}
     if record.limits:
         arguments["limits"] = {

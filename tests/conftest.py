@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from devices.instrument import Instrument
+from sim_devices.lab import MoistureLab
 from sim_devices.wire import Wires
 from ssblab.clock import VirtualClock
+from ssblab.station import build_devices, load_station
 
 
 @pytest.fixture
@@ -19,3 +22,23 @@ def wires(clock):
     wires = Wires(clock)
     yield wires
     wires.close()
+
+
+@pytest.fixture
+def lab(clock):
+    """The simulated laboratory of the station `sim`, with a seed of its own."""
+    lab = MoistureLab(clock, seed=1, materials={"argyrodite-01": "argyrodite", "lps-lii-01": "li3ps4-lii"})
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def devices(clock, lab):
+    """All devices of the station `sim` on the simulated laboratory, connected; by name."""
+    devices = build_devices(load_station("sim"), {"clock": clock}, {}, lab.addresses)
+    for device in devices.values():
+        device.connect()
+    yield devices
+    for device in devices.values():
+        if isinstance(device, Instrument):
+            device.link.close()

@@ -68,6 +68,8 @@ class SimulatedAlicat(LineInstrument):
             return b"".join(self._line(f"M{i:02d} {text}", gap=" ") for i, text in enumerate(self._name_plate()))
         if command == "FPF 5":
             return self._line(f"+{self.full_scale_mL_min:07.2f} 12 SCCM", gap=" ")
+        if command == "R122":  # control point: mass flow
+            return self._line("  122 = 37")
         if command == "LS":
             return self._setpoint_reply()
         if command.startswith("LS "):

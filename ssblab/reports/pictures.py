@@ -164,7 +164,7 @@ def _drawing(
 
 
 def _for_page(svg: str, name: str) -> str:
-    """Make a part of a page of a SVG file: no namespaces, ids of its own, colours that the page can change."""
+    """Make a part of a page of a SVG file: no namespaces, ids of its own, colours of the page."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", element)
     element = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", element)

@@ -1,5 +1,7 @@
 import math
 import string
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from ophyd.utils import LimitError
 from devices.alicat import Alicat, Frame, decode_frame, decode_setpoint, encode_setpoint
 from devices.status import NotReached
 from sim_devices.instruments.alicat import SimulatedAlicat
-from sim_devices.wire import FAULTS
+from sim_devices.wire import FAULTS, Wires
+from ssblab.clock import WallClock
 from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError
 
 
@@ -105,7 +108,9 @@ def test_a_flow_outside_the_limits_is_refused_before_anything_is_sent(mfc, gas_l
 
 def test_no_gas_is_told_with_target_and_last_reading(mfc, gas_line):
     gas_line.supply = False
-    with pytest.raises(NotReached, match=r"mfc: flow: not settled \(target 250 .* last reading 0 mL/min, waited 6"):
+    with pytest.raises(
+        NotReached, match=r"mfc: flow: not settled \(target 250 .* last reading 0 mL/min, waited 6"
+    ):
         mfc.set(250).wait()
 
 
@@ -150,3 +155,27 @@ def test_a_lasting_fault_is_an_error_with_what_to_try(mfc, simulated, fault):
     simulated.break_wire(fault, times=None)
     with pytest.raises(LinkError, match=r"mfc at TCPIP.*; check"):
         mfc.trigger().wait()
+
+
+def test_a_public_client_reads_and_sets_the_simulated_controller(gas_line):
+    """The client is GPL: it runs in a process of its own."""
+    clock = WallClock()
+    wires = Wires(clock)
+    _, host, port, _ = wires.listen(SimulatedAlicat(clock, gas_line, full_scale_mL_min=500.0))[5:].split("::")
+    client = f"""
+import asyncio
+from alicat import FlowController
+async def main():
+    async with FlowController("{host}:{port}") as controller:
+        await controller.set_flow_rate(123.0)
+        print((await controller.get())["mass_flow"], await controller.get_firmware())
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", client], capture_output=True, text=True, timeout=60, check=False
+    )
+    wires.close()
+    clock.close()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("123.0")
+    assert gas_line.setpoint_mL_min == 123.0

@@ -1,4 +1,4 @@
-"""Sessions on small stations of the simulated laboratory; time is virtual unless a test is about real time."""
+"""Sessions on small simulated stations; time is virtual unless a test is about real time."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_bad_input_reaches_the_caller_and_nothing_has_moved(session):
         yield Msg("checkpoint")
         raise BadInput("dose: give a unit")
 
-    with pytest.raises(BadInput, match="^dose: give a unit$"):
+    with pytest.raises(BadInput, match=r"^dose: give a unit$"):
         session.run(plan())
     assert commands == []
     assert session.RE.state == "idle"
@@ -482,6 +482,7 @@ def test_sessions_follow_each_other_in_one_process(opened, tmp_path):
 
 CHILD = """
 import sys
+from pathlib import Path
 
 import bluesky.plan_stubs as bps
 from bluesky.preprocessors import run_wrapper
