@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from ssblab.clock import Timer
 from ssblab.links import LinkError
 
 __all__ = ["BoxFault", "HumidityBox"]
+
+logger = logging.getLogger(__name__)
 
 _RELAYS = ("dehumidifier_1", "dehumidifier_2", "bleed_valve")
 _LONGEST_LOSS_S = 60.0  # without a reading, or with relays that do not follow
@@ -153,8 +156,7 @@ class HumidityBox(LabDevice):
 
     def _control(self) -> None:
         if self._fault:
-            self._switch_off()  # an error is logged, and the next period tries again
-            self._end_control()
+            self._secure()
             return
         self._in_control = False
         try:
@@ -175,7 +177,16 @@ class HumidityBox(LabDevice):
         self.state.record(fault, self.clock.now())
         if self._approach is not None:
             self._approach.cancel(fault)
-        self._control()
+        self._secure()
+
+    def _secure(self) -> None:
+        """Switch everything off; while that fails, the loop tries again each period."""
+        try:
+            self._switch_off()
+        except LinkError as error:
+            logger.warning("%s: not off yet: %s", self.name, error)
+        else:
+            self._end_control()
 
     def _read_air(self) -> None:
         self._transmitter.poll()

@@ -112,7 +112,9 @@ class Instrument(LabDevice):
     model: ClassVar[str] = ""
     settings: ClassVar[LinkSettings] = LinkSettings()
 
-    quality = Cpt(Text, value="invalid", kind="normal", doc="Quality of the reading: ok, invalid or saturated")
+    quality = Cpt(
+        Text, value="invalid", kind="normal", doc="Quality of the reading: ok, invalid or saturated"
+    )
 
     def __init__(
         self,

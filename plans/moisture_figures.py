@@ -72,12 +72,15 @@ class MoistureRun:
 
     @cached_property
     def fits(self) -> dict[str, CircuitFit]:
-        """Circuits fitted to the spectra that there are, by state of the sample: before, after, heated."""
-        return {
-            state: fit_circuit(*self.spectrum(state))
-            for state in _STATES
-            if f"impedance_{state}" in self.run.streams
-        }
+        """Circuits fitted to the whole spectra that there are, by state: before, after, heated."""
+        fits = {}
+        for state in _STATES:
+            if f"impedance_{state}" in self.run.streams:
+                try:
+                    fits[state] = fit_circuit(*self.spectrum(state))
+                except BadInput as error:
+                    logger.info("run %s: spectrum %s left out: %s", self.run.start["uid"], state, error)
+        return fits
 
     @cached_property
     def h2s(self) -> H2SMeasurement:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import re
 import select
 import selectors
@@ -29,7 +30,8 @@ _SERVE_SLICE_S = 0.05  # how long a served responder waits before it looks wheth
 _WAIT_SLICE_S = 0.1  # Ctrl-C is seen between two slices of a wait, also on Windows
 _WAKE_S = 0.001
 _DEADLOCK_GRACE_S = 2.0  # real time in which another thread may still give the loop work
-_DELIVERY_GRACE_S = (0.0, 0.002, 0.02)  # a pty hands bytes over on a kernel thread, a little later
+_DELIVERY_GRACE_S = (0.0, 0.002, 0.02)
+_PTY_GRACE_S = (*_DELIVERY_GRACE_S, 0.2)  # a pty hands bytes over on a kernel thread, a little later
 
 
 class Responder(Protocol):
@@ -385,7 +387,8 @@ class VirtualClock(Clock):
             elif timeout_s <= 0:
                 return False
             else:
-                if any(self._pump() is None and _readable(fileno, grace_s) for grace_s in _DELIVERY_GRACE_S):
+                graces_s = _PTY_GRACE_S if os.isatty(fileno) else _DELIVERY_GRACE_S
+                if any(self._pump() is None and _readable(fileno, grace_s) for grace_s in graces_s):
                     return True
                 due = self._pump()
                 if due is None or due > deadline:

@@ -71,6 +71,16 @@ class Ending:
         self._freeze()
         threading.Thread(target=self._abort, daemon=True, name="ssblab-end").start()
 
+    def come_to_rest(self, reason: str) -> None:
+        """End the plan under way or paused, if there is one, and wait until its clean-up is over."""
+        if self._run_engine.state == "paused":
+            self.reason = reason
+            self._run_engine.abort(reason)  # which runs the clean-up here
+            return
+        self.end(reason)
+        while self._underway:
+            threading.Event().wait(_RETRY_S)
+
     def state_changed(self, new: str) -> None:
         """Let virtual time pass again once the RunEngine has taken the end up."""
         if new in ("aborting", "halting"):

@@ -56,7 +56,7 @@ class Guard:
         end: Callable[[str], None],
         why_ended: Callable[[], str],
     ) -> None:
-        self._run_engine = run_engine
+        self._run_engine: Any = run_engine
         self._clock = clock
         self._safe_state = safe_state
         self._interlocks = interlocks
@@ -156,6 +156,10 @@ class Guard:
     def _note(self, steps: list[SafeStep]) -> None:
         self._touched = False
         self._record.steps = steps
+        # What is confirmed need not be stopped again by the RunEngine, in no order and blocking its loop.
+        confirmed = {step.device for step in steps if not step.problem}
+        moved = self._run_engine._movable_objs_touched
+        moved -= {device for device in moved if device.name in confirmed}
         self.problem = f"safe state not confirmed: {wrong}" if (wrong := unconfirmed(steps)) else ""
 
 

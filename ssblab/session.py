@@ -141,7 +141,8 @@ class Session:
             self.end,
             lambda: self._ending.reason,
         )
-        opened.callback(self._come_to_rest)
+        opened.callback(self._guard.release)
+        opened.callback(self._ending.come_to_rest, "the session was closed")
 
     def _make_run_engine(self) -> RunEngine:
         run_engine: Any = RunEngine(
@@ -285,13 +286,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _come_to_rest(self) -> None:
-        """End what still runs or has paused, so that it comes to its safe state."""
-        if self.RE.state == "paused":
-            self._ending.reason = "the session was closed"
-            self.RE.abort(self._ending.reason)
-        self._guard.release()
 
     def _close_links(self) -> None:
         for device in self.devices.values():

@@ -198,19 +198,24 @@ def _references(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     for name, record in devices.items():
         if not re.fullmatch(_NAME, str(name)):
             yield ("devices", name), "a device's name is lower-case letters, digits and _"
-        for role, other in _mapping(record, "uses").items():
+        for role, other in _parts(record).items():
             if other not in devices:
                 yield ("devices", name, "uses", role), f"no device {other!r}"
     try:
-        _building_order({name: _mapping(record, "uses") for name, record in devices.items()})
+        _building_order({name: _parts(record) for name, record in devices.items()})
     except StationError as error:
         yield ("devices",), str(error)
     for i, name in enumerate(_listed(content, "safe_state")):
-        if name not in devices:
+        if isinstance(name, str) and name not in devices:
             yield ("safe_state", i), f"no device {name!r}"
     for i, interlock in enumerate(_listed(content, "interlocks")):
-        if isinstance(interlock, dict) and interlock.get("device") not in devices:
-            yield ("interlocks", i, "device"), f"no device {interlock.get('device')!r}"
+        name = interlock.get("device") if isinstance(interlock, dict) else None
+        if isinstance(name, str) and name not in devices:
+            yield ("interlocks", i, "device"), f"no device {name!r}"
+
+
+def _parts(record: Any) -> dict[str, str]:
+    return {role: other for role, other in _mapping(record, "uses").items() if isinstance(other, str)}
 
 
 def _wrong_devices(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -274,7 +279,7 @@ def _listed(content: dict[str, Any], key: str) -> list[Any]:
 
 
 def _unit_of_setting(cls: type, signal: str) -> str | None:
-    component = getattr(cls, signal, None)
+    component: Any = getattr(cls, signal, None)
     is_setting = isinstance(component, Component) and hasattr(component.cls, "narrow")
     return component.kwargs.get("unit") if is_setting else None
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from devices.instrument import Instrument
@@ -14,6 +16,18 @@ def clock():
     clock = VirtualClock(epoch=1_700_000_000)
     yield clock
     clock.close()
+
+
+@pytest.fixture
+def pass_time(clock):
+    """Let laboratory time pass, with everything that is due in it."""
+
+    def pass_(duration_s):
+        over = threading.Event()
+        clock.call_later(duration_s, over.set)
+        assert clock.wait(over, duration_s + 1.0)
+
+    return pass_
 
 
 @pytest.fixture

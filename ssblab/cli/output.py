@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -15,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from ssblab.quantities import Value
 
-__all__ = ["Output", "duration", "moment", "results_table", "shortened", "table", "value_text"]
+__all__ = ["Output", "duration", "moment", "results_table", "shortened", "table"]
 
 _DEFINITION_LENGTH = 70
 _FILE_WIDTH = 160
@@ -67,25 +66,16 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, whole: in
 
 def results_table(results: Mapping[str, Value]) -> Any:
     """Make the table of figures of merit."""
+    from ssblab.reports.text import rounded
+
     return table(
         ("result", "value", "unit", "definition"),
         (
-            (value.name, value_text(value.value, value.uncertainty), value.unit, shortened(value.definition))
+            (value.name, rounded(value.value, value.uncertainty), value.unit, shortened(value.definition))
             for value in results.values()
         ),
         whole=3,
     )
-
-
-def value_text(value: float, uncertainty: float | None) -> str:
-    """Write a value with its uncertainty, both to two digits of the uncertainty."""
-    if not math.isfinite(value):
-        return "not determined"
-    if uncertainty is None or not math.isfinite(uncertainty) or uncertainty <= 0:
-        return f"{value:.5g}"
-    exponent = math.floor(math.log10(abs(value))) if value else math.floor(math.log10(uncertainty))
-    digits = max(1, exponent - math.floor(math.log10(uncertainty)) + 2)
-    return f"{value:.{digits}g} ± {uncertainty:.2g}"
 
 
 def shortened(text: str) -> str:

@@ -44,7 +44,7 @@ _LINE_WIDTH = 1.3
 _WIDTH_IN = 7.2
 _PANEL_HEIGHT_IN = 1.5
 _MOST_POINTS = 4000  # of one line: more are not seen, and make the page heavy
-_VIEW = 1.6  # width of a Nyquist plot, in resistances where the tail of the electrodes begins
+_VIEW = 1.4  # width of a Nyquist plot, in largest resistances
 _TEXT_COLOUR = "#012345"  # stands for the colour of the page's text, which depends on the reader's settings
 _PNG_SIZE_IN, _PNG_DPI = (11.0, 3.6), 150
 
@@ -306,7 +306,7 @@ def _draw_nyquist(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -
             said.append(f"{state} {resistance} Ω")
         style: dict[str, Any] = {"color": colour, "markersize": 4, "fillstyle": "none", "label": label}
         axes.plot(impedance_ohm.real, -impedance_ohm.imag, marker, **style)
-        view_ohm = max(view_ohm, _VIEW * _valley_ohm(impedance_ohm))
+        view_ohm = max(view_ohm, _VIEW * _largest_resistance_ohm(impedance_ohm))
     z_ohm = np.concatenate([impedance_ohm for _, impedance_ohm in spectra.values()])
     top_ohm = view_ohm / 2
     bottom_ohm = float(np.clip(-1.1 * z_ohm.imag.max(), -top_ohm / 2, 0))
@@ -329,9 +329,10 @@ def _fit(frequency_Hz: Floats, impedance_ohm: NDArray[np.complex128]) -> Circuit
         return None
 
 
-def _valley_ohm(impedance_ohm: NDArray[np.complex128]) -> float:
-    """Real part where the spectrum is most like a resistor's: between the arcs and the electrodes' tail."""
-    return float(impedance_ohm.real[np.argmin(np.abs(impedance_ohm.imag) / np.abs(impedance_ohm))])
+def _largest_resistance_ohm(impedance_ohm: NDArray[np.complex128]) -> float:
+    """Largest real part of what is more resistor than capacitor: the arcs, without the electrodes' tail."""
+    resistive = impedance_ohm.real >= np.abs(impedance_ohm.imag)
+    return float(np.max(impedance_ohm.real[resistive] if resistive.any() else np.abs(impedance_ohm)))
 
 
 def _draw_heating(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:

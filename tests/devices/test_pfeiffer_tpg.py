@@ -1,5 +1,4 @@
 import math
-import re
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,6 @@ from devices.pfeiffer_tpg import (
     decode_unit,
     encode_question,
 )
-from devices.status import NotReached
 from sim_devices.instruments.pfeiffer_tpg import SimulatedPfeifferTpg
 from sim_devices.wire import FAULTS
 from ssblab.links import InstrumentError, LinkError, ProtocolError, Refusal, WrongInstrument

@@ -18,7 +18,7 @@ import ssblab.session
 from plans.catalogue import find_plans
 from ssblab.cli.app import app
 from ssblab.cli.arguments import Call, read_pairs
-from ssblab.cli.output import duration, value_text
+from ssblab.cli.output import duration
 from ssblab.cli.progress import Activity
 from ssblab.quantities import BadInput, Value
 from ssblab.session import RunResult, StartUpError
@@ -334,21 +334,6 @@ def test_progress_tells_stage_step_and_time_left() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "uncertainty", "text"),
-    [
-        (1.23456, 0.0123, "1.235 ± 0.012"),
-        (2.345e-9, 4e-11, "2.345e-09 ± 4e-11"),
-        (0.001, 5.0, "0.001 ± 5"),
-        (0.0, 0.1, "0 ± 0.1"),
-        (7200.0, None, "7200"),
-        (float("nan"), 1.0, "not determined"),
-    ],
-)
-def test_values_are_written_to_their_uncertainty(value: float, uncertainty: float | None, text: str) -> None:
-    assert value_text(value, uncertainty) == text
 
 
 # ------------------------------------------------------------------------- with the simulated laboratory

@@ -343,6 +343,15 @@ def test_a_spectrum_broken_off_is_drawn_without_a_fit(page_of: Callable[[RunData
     assert "after exposure" in page.text
 
 
+def test_a_spectrum_with_inductive_leads_shows_its_arc(page_of: Callable[[RunData], Page]) -> None:
+    run = moisture_run("impedance_before")
+    leads = run.streams["impedance_before"]
+    leads["cell_z_imag"] = leads["cell_z_imag"] + 6e-5 * leads["cell_frequency"]
+    outside = re.search(r"(\d+) of 54, most of them", page_of(run).text)
+    assert outside is not None
+    assert int(outside[1]) < 30
+
+
 def test_a_run_without_end_says_so(page_of: Callable[[RunData], Page]) -> None:
     run = moisture_run("conditioning")
     run.stop.clear()

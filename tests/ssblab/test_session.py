@@ -347,7 +347,8 @@ def test_a_journal_that_takes_no_more_ends_the_plan_safely(session, monkeypatch)
     assert flow_told(session) == 0
 
 
-def test_figures_of_merit_that_fail_do_not_fail_the_run(session, caplog):
+def test_figures_of_merit_that_fail_do_not_fail_the_run(session, caplog, monkeypatch):
+    monkeypatch.setattr(Filing, "catalog", {})
     md = {"figures_of_merit": "plans.moisture_figures:figures_of_merit"}
     result = session.run(bp.count([session.devices.mfc], md=md))
     assert (result.exit_status, result.results) == ("success", {})
@@ -362,6 +363,7 @@ def test_a_paused_plan_is_told_as_such_and_made_safe_when_the_session_closes(ses
 
     result = session.run(run_wrapper(plan()))
     assert result.exit_status == "paused"
+    session._filing.catch_up = lambda: True
     session.close()
     assert documents(session)[-1]["reason"] == "the session was closed"
     assert flow_told(session) == 0
@@ -429,6 +431,20 @@ def test_a_plan_is_ended_from_a_thread(session):
     assert session.run(long_run(session, 60)).exit_status == "success"
 
 
+def test_a_session_that_is_closed_in_mid_run_ends_the_run_first(session):
+    running = threading.Event()
+    when_logging(session, running.set)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(session.run(long_run(session, 1e9))))
+    thread.start()
+    assert running.wait(60)
+    session._filing.catch_up = lambda: True
+    session.close()
+    thread.join()
+    assert (results[0].exit_status, results[0].reason) == ("abort", "the session was closed")
+    assert flow_told(session) == 0
+
+
 def test_ending_nothing_has_no_effect_on_what_comes(session):
     session.end("too early")
     assert session.run(long_run(session, 60)).exit_status == "success"
@@ -471,8 +487,9 @@ def test_a_clean_up_that_never_finishes_is_given_up(session, short_grace):
 def test_sessions_follow_each_other_in_one_process(opened, tmp_path):
     for number in (1, 2):
         with opened() as session:
+            session._filing.catch_up = lambda: True
             session.run(bp.count([session.devices.mfc]))
-            assert session.db[-1].start["scan_id"] == number
+            assert documents(session, "start")[-1]["scan_id"] == number
     (tmp_path / "data" / "scan_id").write_text("many")
     result = opened().run(bp.count([]))
     assert "scan_id holds no number" in result.reason
@@ -490,7 +507,7 @@ from bluesky.preprocessors import run_wrapper
 from plans.stubs import log_for
 from ssblab.session import open_session
 
-station, data = sys.argv[1], Path(sys.argv[2])
+station, data, time = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 
 
 def body(session):
@@ -504,7 +521,7 @@ def tell(name, doc):
         (data / "running").touch()
 
 
-with open_session(station, data=data) as session:
+with open_session(station, data=data, time=time) as session:
     session.RE.subscribe(tell)
     result = session.run(run_wrapper(body(session)))
     flow = session.laboratory.room.flow_setpoint_mL_min
@@ -523,14 +540,16 @@ def wait_for(condition, timeout_s=120.0):
 
 
 @pytest.fixture
-def child(tmp_path):
+def child(tmp_path, request):
     """A process in the middle of a run; nobody reads what it prints."""
     station, script, data = write_station(tmp_path), tmp_path / "child.py", tmp_path / "data"
     script.write_text(CHILD)
     with (
         (tmp_path / "stderr").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, script, station, data], stdout=subprocess.PIPE, stderr=log
+            [sys.executable, script, station, data, getattr(request, "param", "virtual")],
+            stdout=subprocess.PIPE,
+            stderr=log,
         ) as process,
     ):
         process.stdout.close()
@@ -541,7 +560,11 @@ def child(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    ("name", "child"),
+    [("SIGINT", "virtual"), ("SIGTERM", "virtual"), ("SIGHUP", "virtual"), ("SIGTERM", "x10")],
+    indirect=["child"],
+)
 def test_a_signal_ends_the_run_cleanly_and_the_process_goes_on_to_its_end(child, tmp_path, name):
     data = tmp_path / "data"
     begin = time.monotonic()
