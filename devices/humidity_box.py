@@ -86,8 +86,11 @@ class HumidityBox(LabDevice):
             getattr(self, signal).narrow(low, high)
 
     def connect(self) -> None:
-        """Read the transmitter once; the parts have their own connections."""
+        """Read the transmitter and the relays once; the parts have their own connections."""
         self.poll()
+        self._relays.poll()
+        for name in _RELAYS:
+            getattr(self, name).record(int(self._relays.is_on(name)), self.clock.now())
 
     def poll(self) -> None:
         """Read the dew point.
@@ -175,9 +178,9 @@ class HumidityBox(LabDevice):
         """Go to fault; the loop ends when the relays have been read back as off."""
         self._fault = fault
         self.state.record(fault, self.clock.now())
+        self._secure()
         if self._approach is not None:
             self._approach.cancel(fault)
-        self._secure()
 
     def _secure(self) -> None:
         """Switch everything off; while that fails, the loop tries again each period."""

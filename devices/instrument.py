@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,7 +40,7 @@ class Identity:
         return " ".join([self.maker, self.model, *(["(" + ", ".join(extra) + ")"] if extra else [])])
 
 
-class LabDevice(Device):
+class LabDevice(Device, ABC):
     """A device of a family: plans know it by its family's signals and verbs alone.
 
     Parameters
@@ -57,6 +57,9 @@ class LabDevice(Device):
     def __init__(self, *, name: str, clock: Clock, **kwargs: Any) -> None:
         super().__init__("", name=name, **kwargs)
         self.clock = clock
+        for component in self.component_names:  # until they are read; ophyd would say the computer's time
+            signal = getattr(self, component)
+            signal.record(signal.get(), clock.now())
 
     @abstractmethod
     def connect(self) -> None:

@@ -228,7 +228,9 @@ class RelayIO(Instrument):
                 self._energised |= {relay for relay, on in wanted.items() if on}
                 return
             if any(wanted.values()):
-                self.trip_matters()  # which clears what does not matter; switching off needs no clearing
+                self.trip_matters()  # which clears what does not matter
+            elif not self._energised and self.has_tripped():
+                self.write_clear()  # a tripped board obeys nothing, and a relay has not dropped
             for relay in wrong:
                 self._tell(relay, wanted[relay])
         if wrong := self._differing(wanted):

@@ -55,9 +55,7 @@ def test_evacuated_lowers_the_pressure_and_purged_brings_it_back(vessel, lab, pa
     assert lab.advance().vacuum.pressure_Pa == pytest.approx(101325.0, rel=0.01)
 
 
-def test_exposed_lets_the_conditioned_air_through_and_purged_dries_the_vessel(
-    vessel, devices, lab, pass_time
-):
+def test_exposed_lets_the_air_through_and_purged_dries_the_vessel(vessel, devices, lab, pass_time):
     devices["mfc"].set(500.0).wait()
     vessel.set("exposed").wait()
     pass_time(300.0)
