@@ -91,7 +91,8 @@ class LabDevice(Device, ABC):
 
     def do(self, what: str, work: Callable[[], Any], *, timeout_s: float | None = None) -> Status:
         """Do something on the device's worker; the status ends as the work ends."""
-        status = Status(self.clock, f"{self.name}: {what}", timeout_s or self.action_timeout_s)
+        longest_s = self.clock.patience(timeout_s or self.action_timeout_s)
+        status = Status(self.clock, f"{self.name}: {what}", longest_s)
         return status.follow(self.clock.submit(self.name, work))
 
     def stop(self, *, success: bool = False) -> None:
@@ -115,9 +116,7 @@ class Instrument(LabDevice):
     model: ClassVar[str] = ""
     settings: ClassVar[LinkSettings] = LinkSettings()
 
-    quality = Cpt(
-        Text, value="invalid", kind="normal", doc="Quality of the reading: ok, invalid or saturated"
-    )
+    quality = Cpt(Text, value="invalid", kind="normal", doc="Whether the reading is ok, invalid or saturated")
 
     def __init__(
         self,

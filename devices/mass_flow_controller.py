@@ -20,18 +20,14 @@ class MassFlowController(Instrument):
 
     family = "mass-flow controller"
 
-    flow = Cpt(
-        Measured, unit="mL/min", precision=2, kind="hinted", doc="Standard flow (25 degC, 101.325 kPa)"
-    )
+    flow = Cpt(Measured, unit="mL/min", precision=2, kind="hinted", doc="Standard flow, at 25 degC, 1 atm")
     flow_setpoint = Cpt(
         Setting, unit="mL/min", precision=2, limits=(0.0, 1e6), kind="normal", doc="Standard flow asked for"
     )
     gas_temperature = Cpt(Measured, unit="degC", precision=2, kind="normal", doc="Temperature of the gas")
     gas_pressure = Cpt(Measured, unit="kPa", precision=2, kind="normal", doc="Absolute pressure of the gas")
     gas = Cpt(Text, kind="config", doc="Gas that the controller is calibrated for")
-    state = Cpt(
-        Text, kind="omitted", doc="Status codes as the instrument prints them; empty when all is well"
-    )
+    state = Cpt(Text, kind="omitted", doc="Status codes as the instrument prints them; empty if all is well")
 
     #: Flow counts as reached within this share of the largest flow allowed.
     tolerance_of_range = 0.01

@@ -74,7 +74,8 @@ class Setting(Measured):
         low, high = self._limits
         if not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high):
             raise LimitError(
-                f"{self.name}: {value!r} {self.unit} is not allowed, it must be from {low:g} to {high:g} {self.unit}"
+                f"{self.name}: {value!r} {self.unit} is not allowed, "
+                f"it must be from {low:g} to {high:g} {self.unit}"
             )
 
     def describe(self) -> dict[str, Any]:

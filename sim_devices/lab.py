@@ -46,9 +46,17 @@ _CONTROL_STEP_S = 1.0  # of the furnace controller
 _ACTIVE_STEP_S = 10.0  # while the sample reacts or is hot
 _WARM_K = 5.0
 _GAUGE_NOISE = 0.01
+_NO_H2S = 1e-12  # mole fraction in the vessel below which the sample counts as at rest
 
 #: What each relay of the board switches, by channel; a purge valve at rest is open.
-RELAYS = ("dehumidifier_1", "dehumidifier_2", "bleed_valve", "vessel_valve", "purge_valve_shut", "vacuum_pump")
+RELAYS = (
+    "dehumidifier_1",
+    "dehumidifier_2",
+    "bleed_valve",
+    "vessel_valve",
+    "purge_valve_shut",
+    "vacuum_pump",
+)
 
 
 class MoistureRoom:
@@ -98,7 +106,8 @@ class MoistureRoom:
 
     def _is_active(self) -> bool:
         hot = self.furnace.temperature_C > ROOM_TEMPERATURE_C + _WARM_K
-        return self.electrolyte is not None and (hot or self.relays[3] or self.vessel.h2s_mole_fraction > 1e-12)
+        exposed = self.relays[RELAYS.index("vessel_valve")]
+        return self.electrolyte is not None and (hot or exposed or self.vessel.h2s_mole_fraction > _NO_H2S)
 
     def _step(self, dt_s: float) -> None:
         dry_1, dry_2, bleed, through, purge_shut, pump = self.relays
@@ -198,8 +207,9 @@ class MoistureLab:
         material = MATERIALS.get(self._materials.get(sample["name"], ""))
         if material is None:
             raise ValueError(
-                f"the simulated laboratory has no sample {sample['name']!r}: it has {', '.join(self._materials)}; "
-                "add it to `materials` in the simulated section of the station file"
+                f"the simulated laboratory has no sample {sample['name']!r}: "
+                f"it has {', '.join(self._materials)}; add it to `materials` "
+                "in the simulated section of the station file"
             )
         self.advance()
         geometry = PelletGeometry(
@@ -243,7 +253,9 @@ class MoistureLab:
                 SimpleNamespace(
                     concentration_ppb=lambda: 1000.0 * advance().h2s_sensor.read_ppm(),
                     temperature_C=lambda: ROOM_TEMPERATURE_C,
-                    relative_humidity_percent=lambda: _relative_humidity(advance().vessel.water_mole_fraction),
+                    relative_humidity_percent=lambda: _relative_humidity_percent(
+                        advance().vessel.water_mole_fraction
+                    ),
                 ),
             ),
             "mfc": SimulatedAlicat(clock, _GasLine(self)),
@@ -293,5 +305,5 @@ class _GasLine:
         return 150.0
 
 
-def _relative_humidity(water: float) -> float:
+def _relative_humidity_percent(water: float) -> float:
     return 100.0 * water * ATMOSPHERE_Pa / saturation_pressure_liquid_Pa(ROOM_TEMPERATURE_C)

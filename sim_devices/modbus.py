@@ -11,8 +11,8 @@ from abc import ABC
 from collections.abc import Iterator
 from typing import Literal
 
-from ssblab.clock import Clock
 from sim_devices.wire import SimulatedInstrument
+from ssblab.clock import Clock
 
 __all__ = ["ModbusException", "ModbusInstrument", "float_words"]
 

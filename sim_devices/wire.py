@@ -61,7 +61,7 @@ class SimulatedInstrument(ABC):
         """Monotonic time at which `unsolicited` next has something, or None."""
         return None
 
-    def opened(self) -> None:
+    def opened(self) -> None:  # noqa: B027 - most instruments do not care
         """A client has connected."""
 
     def break_wire(self, fault: Fault, *, times: int | None = 1) -> None:
@@ -119,6 +119,7 @@ class Wires:
         self._numbers = count()
         self._lock = threading.RLock()
         self._open_files: list[Any] = []
+        self._closed = False
         clock.serve(self)
 
     def listen(self, instrument: SimulatedInstrument, port: int = 0) -> str:
@@ -170,8 +171,15 @@ class Wires:
 
     def pump(self, timeout_s: float) -> float | None:
         """Serve what is ready; say when the next output is due (see `ssblab.clock.Responder`)."""
-        ready = self._selector.select(timeout_s)
+        try:
+            ready = self._selector.select(timeout_s)
+        except (OSError, ValueError):
+            if self._closed:  # by another thread, in the middle of the wait
+                return None
+            raise
         with self._lock:
+            if self._closed:
+                return None
             while ready:
                 for key, _ in ready:
                     if isinstance(key.data, _Connection):
@@ -187,6 +195,7 @@ class Wires:
     def close(self) -> None:
         """Close all ports."""
         with self._lock:
+            self._closed = True
             for connection in list(self._connections):
                 self._drop(connection)
             for file in self._open_files:

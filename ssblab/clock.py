@@ -129,6 +129,10 @@ class Clock(ABC):
     def wait_readable(self, fileno: int, timeout_s: float) -> bool:
         """Wait until a descriptor has something to read, at most `timeout_s`; say whether it has."""
 
+    def patience(self, seconds: float) -> float:
+        """Laboratory seconds to wait for something that takes real time, such as bytes on a wire."""
+        return seconds
+
     @abstractmethod
     def submit(self, worker: str, work: Callable[[], Any]) -> Future[Any]:
         """Do `work` on the named worker, one thing after another; errors come through the future."""
@@ -284,6 +288,10 @@ class WallClock(Clock):
     def wait_readable(self, fileno: int, timeout_s: float) -> bool:
         """Wait until a descriptor has something to read, at most `timeout_s`; say whether it has."""
         return bool(select.select([fileno], [], [], max(0.0, timeout_s) / self.speed)[0])
+
+    def patience(self, seconds: float) -> float:
+        """Laboratory seconds in which `seconds` of real time pass: wires and threads do not get faster."""
+        return seconds * max(1.0, self.speed)
 
     def submit(self, worker: str, work: Callable[[], Any]) -> Future[Any]:
         """Do `work` on the named worker's thread."""

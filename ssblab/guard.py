@@ -65,6 +65,7 @@ class Guard:
         self._record = _SafetyRecord(clock)
         self._open: list[Any] = []
         self._touched = False
+        self._left_on = False
         self.problem = ""
         run_engine.preprocessors.append(self._guarded)
         run_engine.register_command("check_interlocks", self._check_interlocks)
@@ -78,6 +79,14 @@ class Guard:
                 self._note(self._safe_state.reach())
             self._open.clear()
 
+    def leave(self) -> None:
+        """Reach the safe state, for the last time, if a `mv` by hand has left something on."""
+        self.release()
+        if self._left_on:
+            self._note(self._safe_state.reach())
+            if self.problem:
+                logger.error("%s", self.problem)
+
     def release(self) -> None:
         """Stop watching the interlocks."""
         for interlock in self._interlocks:
@@ -88,6 +97,7 @@ class Guard:
         self._touched = False
         self.problem = ""
         result = yield from contingency_wrapper(plan_mutator(plan, self._around), except_plan=self._failed)
+        self._left_on = self._left_on or self._touched
         self._touched = False
         # The RunEngine would now stop whatever was set, and so undo a `mv` that has just succeeded.
         self._run_engine._movable_objs_touched.clear()
@@ -154,7 +164,7 @@ class Guard:
         return await asyncio.wrap_future(self._clock.submit(_WORKER, work))
 
     def _note(self, steps: list[SafeStep]) -> None:
-        self._touched = False
+        self._touched = self._left_on = False
         self._record.steps = steps
         # What is confirmed need not be stopped again by the RunEngine, in no order and blocking its loop.
         confirmed = {step.device for step in steps if not step.problem}

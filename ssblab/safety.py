@@ -57,7 +57,7 @@ class SafeStep:
 
 
 def outcome(clock: Clock, future: Future[Any], timeout_s: float) -> Any:
-    """Wait for work on a worker, at most `timeout_s` of laboratory time; give its result or raise its error.
+    """Wait for work on a worker, at most `timeout_s` (see `Clock.patience`); give its result or raise its error.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def outcome(clock: Clock, future: Future[Any], timeout_s: float) -> Any:
     """
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
-    if not done.is_set() and not clock.wait(done, timeout_s):
+    if not done.is_set() and not clock.wait(done, clock.patience(timeout_s)):
         raise TimeoutError(f"not done within {timeout_s:g} s")
     return future.result(0)
 

@@ -141,7 +141,7 @@ class Session:
             self.end,
             lambda: self._ending.reason,
         )
-        opened.callback(self._guard.release)
+        opened.callback(self._guard.leave)
         opened.callback(self._ending.come_to_rest, "the session was closed")
 
     def _make_run_engine(self) -> RunEngine:
@@ -278,7 +278,10 @@ class Session:
     # ------------------------------------------------------------------------------------------- closing
 
     def close(self) -> None:
-        """Close links, journal and clock; what was measured is in the catalog then."""
+        """Close links, journal and clock; what was measured is in the catalog then.
+
+        What a plan without a run has left on (a `mv` at the prompt) is brought to the safe state first.
+        """
         self._opened.close()
 
     def __enter__(self) -> Session:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ssblab.clock import Clock
 from sim_devices.line import LineInstrument
+from ssblab.clock import Clock
 
 __all__ = ["FlowPath", "SimulatedAlicat"]
 
@@ -65,7 +65,8 @@ class SimulatedAlicat(LineInstrument):
         if command == "VE":
             return self._line("  10v20.0-R24 Jan  9 2025,15:04:07")
         if command == "??M*":
-            return b"".join(self._line(f"M{i:02d} {text}", gap=" ") for i, text in enumerate(self._name_plate()))
+            plate = enumerate(self._name_plate())
+            return b"".join(self._line(f"M{i:02d} {text}", gap=" ") for i, text in plate)
         if command == "FPF 5":
             return self._line(f"+{self.full_scale_mL_min:07.2f} 12 SCCM", gap=" ")
         if command == "R122":  # control point: mass flow
@@ -105,7 +106,8 @@ class SimulatedAlicat(LineInstrument):
         temperature_C = self._path.temperature_C()
         mass_flow = self._path.flow_mL_min()
         volume_flow = mass_flow * (temperature_C + 273.15) / 298.15 * 101.325 / self._path.pressure_kPa()
-        codes = "".join(f" {code}" for code in [*self.extra_status.split(), *(["HLD"] if self._closed else [])])
+        held = ["HLD"] if self._closed else []
+        codes = "".join(f" {code}" for code in [*self.extra_status.split(), *held])
         numbers = f"{pressure_psia:+07.2f} {temperature_C:+07.2f} {volume_flow:+07.2f} {mass_flow:+07.2f}"
         return self._line(f"{numbers} {self._setpoint_mL_min:+07.2f} {'Air':>6}{codes}", gap=" ")
 

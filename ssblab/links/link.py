@@ -210,7 +210,7 @@ class Link:
         with self._lock:
             transport = self._open_transport()
             timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
-            deadline = self._clock.monotonic() + timeout_s
+            deadline = self._clock.monotonic() + self._clock.patience(timeout_s)
             while (length := self._framed(framing, command)) is None:
                 left_s = deadline - self._clock.monotonic()
                 data = self._read(transport, left_s, command) if left_s > 0 else b""
@@ -284,9 +284,9 @@ class Link:
 
     def _drain(self) -> None:
         transport = self._open_transport()
-        deadline = self._clock.monotonic() + _DRAIN_LIMIT_S
+        deadline = self._clock.monotonic() + self._clock.patience(_DRAIN_LIMIT_S)
         try:
-            while data := transport.read(self.settings.quiet_s):
+            while data := transport.read(self._clock.patience(self.settings.quiet_s)):
                 self._note("drained", data)
                 if self._clock.monotonic() > deadline:
                     break

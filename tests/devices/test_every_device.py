@@ -46,8 +46,7 @@ def emstat_pico(clock, wires):
     cell = SimpleNamespace(
         potential_V=lambda: 0.0, impedance=lambda frequency_Hz: 100.0 + 0.0j * frequency_Hz
     )
-    simulated = SimulatedPalmSens(clock, cell, seed=1)
-    simulated.device_type = "espico"
+    simulated = SimulatedPalmSens(clock, cell, seed=1, device_type="espico")
     pico = EmStatPico(name="pico", address=wires.listen(simulated), clock=clock)
     pico.connect()
     yield pico

@@ -185,6 +185,8 @@ def test_a_plan_that_fails_on_the_way_leaves_the_whole_clean_up_done(clock, devi
     with clock.running(), pytest.raises((RuntimeError, FailedStatus)):
         engine(finalize_wrapper(plan(), clean_up))
     assert relays_on(board) == set()
+    assert vessel.mode.get() == "purged"
+    assert mfc.flow_setpoint.get() == 0.0
 
 
 def test_a_transmitter_that_is_not_there_is_told_on_connect(devices, transmitter):

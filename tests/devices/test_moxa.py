@@ -317,3 +317,27 @@ def test_a_dead_board_does_not_hold_the_safe_state_up(io, simulated, clock):
     with pytest.raises(LinkTimeout):
         io.make_safe()
     assert clock.monotonic() - began_s < io.action_timeout_s
+
+
+def test_a_tripped_board_with_a_relay_welded_on_is_an_error_and_not_endless(make_io, clock, simulated):
+    io = make_io()
+    io.write("pump", True)
+    simulated.stuck = {0}
+    for attempt in (io.make_safe, io.make_safe, io.connect):
+        clock.sleep(120.0)
+        with pytest.raises(InstrumentError, match="told all relays off, but relay 0 did not follow"):
+            attempt()
+    simulated.stuck = set()
+    io.make_safe()
+    assert not io.is_on("pump")
+
+
+def test_a_trip_with_all_relays_off_is_cleared_by_the_next_reading(io, clock, simulated, caplog):
+    io.make_safe()
+    clock.sleep(120.0)
+    with caplog.at_level(logging.INFO):
+        io.trigger().wait()
+    assert io.quality.get() == "ok"
+    assert "its watchdog had tripped with all relays off; cleared" in caplog.text
+    io.switch("pump", True).wait()
+    assert io.is_on("pump")

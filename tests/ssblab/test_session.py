@@ -226,6 +226,13 @@ def test_a_plain_plan_ends_in_the_safe_state(session):
     assert header.stop["num_events"] == {"primary": 3, "safe_state": 1}
 
 
+def test_what_a_mv_has_left_on_is_off_when_the_session_closes(session):
+    session.run(bps.mv(session.devices.mfc, 300))
+    assert session.laboratory.room.flow_setpoint_mL_min == 300
+    session.close()
+    assert session.laboratory.room.flow_setpoint_mL_min == 0
+
+
 def test_moving_by_hand_is_left_alone_unless_it_fails(session):
     assert session.run(bps.mv(session.devices.mfc, 300)).exit_status == "success"
     assert flow_told(session) == 300
