@@ -11,7 +11,7 @@ __all__ = ["open_session"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the session when it is asked for: it brings bluesky, which the command line's help can do without."""
+    """Import the session when it is asked for: it brings bluesky, which `--help` can do without."""
     if name == "open_session":
         from ssblab.session import open_session
 

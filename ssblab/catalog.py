@@ -19,7 +19,7 @@ import platformdirs
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     import xarray
     from databroker.v1 import Broker
 

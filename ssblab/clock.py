@@ -146,8 +146,8 @@ class Clock(ABC):
         self, selector: selectors.BaseSelector, timeout: float | None
     ) -> list[tuple[selectors.SelectorKey, int]]: ...
 
-    def _note_deadline(self, when: float) -> None:
-        """Learn that the loop has something to do at `when` (virtual time needs it)."""
+    def _note_deadline(self, when: float) -> None:  # noqa: B027 - only virtual time needs it
+        """Learn that the loop has something to do at `when`."""
 
     @contextmanager
     def running(self) -> Iterator[None]:

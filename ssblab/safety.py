@@ -57,7 +57,7 @@ class SafeStep:
 
 
 def outcome(clock: Clock, future: Future[Any], timeout_s: float) -> Any:
-    """Wait for work on a worker, at most `timeout_s` (see `Clock.patience`); give its result or raise its error.
+    """Wait for work on a worker, at most `timeout_s` (`Clock.patience`); give its result or raise its error.
 
     Raises
     ------

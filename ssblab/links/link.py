@@ -107,7 +107,9 @@ class Link:
             self._recovering = True
             try:
                 try:
-                    self._transport = Transport(self.address, self._clock, SerialSettings(self.settings.serial))
+                    self._transport = Transport(
+                        self.address, self._clock, SerialSettings(self.settings.serial)
+                    )
                 except LinkClosed as error:
                     raise self._told(error) from error
                 self._note("open", b"")

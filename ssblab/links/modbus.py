@@ -174,7 +174,7 @@ def check_written(pdu: bytes, request: bytes) -> None:
 
 
 def decode_identification(pdu: bytes) -> dict[int, str]:
-    """Return the objects of a device identification (function 43, MEI type 14): 0 maker, 1 model, 2 version."""
+    """Return the objects of a device identification (function 43, MEI 14): 0 maker, 1 model, 2 version."""
     _check(pdu, _IDENTIFICATION)
     if len(pdu) < 7 or pdu[1] != 14 or _identification_length(pdu) != len(pdu):
         raise ProtocolError("not a device identification")

@@ -22,7 +22,12 @@ class Transcript:
 
     def record(self, device: str, direction: str, data: bytes) -> None:
         """Write one transfer; `direction` is "sent", "received" or a remark such as "open"."""
-        entry = {"time": self._clock.now(), "device": device, "what": direction, "bytes": data.decode("latin-1")}
+        entry = {
+            "time": self._clock.now(),
+            "device": device,
+            "what": direction,
+            "bytes": data.decode("latin-1"),
+        }
         with self._lock:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()

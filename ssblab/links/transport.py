@@ -62,7 +62,9 @@ class Transport:
         If the resource can't be opened, or nobody listens there.
     """
 
-    def __init__(self, address: str, clock: Clock, serial: SerialSettings, open_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, address: str, clock: Clock, serial: SerialSettings, open_timeout_s: float = 5.0
+    ) -> None:
         self._clock = clock
         self._resource: Any = None
         try:
