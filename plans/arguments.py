@@ -24,6 +24,7 @@ __all__ = [
     "arguments_of",
     "describe_arguments",
     "plan",
+    "problems_with",
     "written",
 ]
 
@@ -123,31 +124,42 @@ def _family(hint: Any) -> type[LabDevice] | None:
     return next((c for c in candidates if inspect.isclass(c) and issubclass(c, LabDevice)), None)
 
 
+def problems_with(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """Say what is wrong with a plan's arguments, by argument; empty if nothing is."""
+    return _examine(function, given)[1]
+
+
 def _check(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    name = function.__name__
     parameters = inspect.signature(function).parameters
     positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    problems = []
+    values, problems = _examine(function, {**dict(zip(positional, args, strict=False)), **kwargs})
+    texts = list(problems.values())
     if len(args) > len(positional):
-        problems.append(f"takes {len(positional)} argument(s) without a name, not {len(args)}")
-    given = {**dict(zip(positional, args, strict=False)), **kwargs}
-    for unknown in given.keys() - parameters.keys():
+        texts.insert(0, f"takes {len(positional)} argument(s) without a name, not {len(args)}")
+    if texts:
+        raise BadInput(f"plan {function.__name__}:\n" + "\n".join(f"  {text}" for text in texts))
+    return values
+
+
+def _examine(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values as the plan gets them, and problems, both by argument."""
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for unknown in sorted(given.keys() - parameters.keys()):
         close = difflib.get_close_matches(unknown, parameters, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(parameters)}"
-        problems.append(f"has no argument {unknown!r}: {hint}")
-    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    values = {}
+        problems[unknown] = f"has no argument {unknown!r}: {hint}"
     for key, parameter in parameters.items():
         if key not in given and parameter.default is parameter.empty:
-            problems.append(f"needs {key}")
+            problems[key] = f"needs {key}"
             continue
         try:
             values[key] = _value(key, given.get(key, parameter.default), hints.get(key))
         except BadInput as error:
-            problems.append(str(error))
-    if problems:
-        raise BadInput(f"plan {name}:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return values
+            problems[key] = str(error)
+    return values, problems
 
 
 def _value(name: str, value: Any, hint: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -239,17 +240,19 @@ class _Exposure:
         self.in_band_s = self.water_dose_mmol = self.h2s_total_cm3_g = 0.0
 
     def add(self) -> None:
-        """Count the time since the last reading with the readings of now."""
+        """Count the time since the last reading with the readings of now; a missing one adds nothing."""
         now = self._rig.box.clock.monotonic()
         step_s, self._last = now - self._last, now
-        flow_mol_s = self._rig.mfc.flow.get() / 60.0 / _MOLAR_VOLUME_cm3_mol
         dew_point_C = self._rig.box.dew_point.get()
         if abs(dew_point_C - self._dew_point_C) <= self._rig.box.tolerance_K:
             self.in_band_s += step_s
-        water = float(water_mole_fraction(dew_point_C, pressure_Pa=_BOX_PRESSURE_Pa))
-        self.water_dose_mmol += 1000.0 * water * flow_mol_s * step_s
-        h2s = 1e-9 * (self._rig.h2s.concentration.get() - self._zero_ppb)
-        self.h2s_total_cm3_g += h2s * flow_mol_s * step_s * _MOLAR_VOLUME_cm3_mol / self._mass_g
+        flow_mol = self._rig.mfc.flow.get() / 60.0 / _MOLAR_VOLUME_cm3_mol * step_s
+        water_mol = flow_mol * float(water_mole_fraction(dew_point_C, pressure_Pa=_BOX_PRESSURE_Pa))
+        h2s_mol = flow_mol * 1e-9 * (self._rig.h2s.concentration.get() - self._zero_ppb)
+        if math.isfinite(water_mol):
+            self.water_dose_mmol += 1000.0 * water_mol
+        if math.isfinite(h2s_mol):
+            self.h2s_total_cm3_g += h2s_mol * _MOLAR_VOLUME_cm3_mol / self._mass_g
 
     def goes_on(self) -> bool:
         """Whether neither time nor a dose has been reached.

@@ -45,7 +45,7 @@ _ACTIVE = frozenset({"running", "aborting", "stopping", "halting", "pausing", "s
 _CONNECT_TIMEOUT_S = 60.0
 
 
-class StartUpError(RuntimeError):
+class StartUpError(BadInput):
     """Some of a station's devices did not come up; the message says which and why."""
 
 

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from plans.arguments import Argument, PlanGenerator, arguments_of
+from plans.arguments import Argument, PlanGenerator, arguments_of, problems_with
 from plans.catalogue import find_plans
 from ssblab.quantities import BadInput
 from ssblab.station import Station
@@ -70,19 +70,19 @@ class Call:
         self._function = plan_named(name)
         pairs = read_pairs(words)
         wanted = {argument.name: argument for argument in arguments_of(self._function)}
-        problems = list(_problems(self._function, pairs, wanted, station))
-        if problems:
-            raise BadInput(f"plan {name}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        problems = dict(_problems(self._function, pairs, wanted, station))
         kinds = {key: wanted[key].kind if key in wanted else "" for key in pairs}
         self._devices = {
             key: pairs[key] for key, kind in kinds.items() if kind not in ("quantity", "sample", "")
         }
         self._values = {
-            key: station.samples[value] if kinds[key] == "sample" else value
+            key: station.samples.get(value) if kinds[key] == "sample" else value
             for key, value in pairs.items()
             if key not in self._devices
         }
-        self._function(**self._values)
+        problems = {**problems_with(self._function, self._values), **problems}
+        if problems:
+            raise BadInput(f"plan {name}:\n" + "\n".join(f"  {problem}" for problem in problems.values()))
 
     def plan(self, devices: Mapping[str, Any]) -> PlanGenerator:
         """Make the plan, with the devices that were named."""
@@ -92,19 +92,19 @@ class Call:
 
 def _problems(
     function: Callable[..., Any], pairs: Mapping[str, str], wanted: Mapping[str, Argument], station: Station
-) -> Iterator[str]:
-    """What the plan itself can't see: names of samples and devices, arguments that are no text."""
+) -> Iterator[tuple[str, str]]:
+    """What the plan itself can't see, by argument: names of samples and devices, what is no text."""
     parameters = inspect.signature(function).parameters
     for key, value in pairs.items():
         argument = wanted.get(key)
         if argument is None:
             if key in parameters:
-                yield f"{key} can't be given on the command line"
+                yield key, f"{key} can't be given on the command line"
         elif argument.kind == "sample":
             if value not in station.samples:
-                yield f"{key}={value}: {_unknown('sample', value, station.samples)}"
+                yield key, f"{key}={value}: {_unknown('sample', value, station.samples)}"
         elif argument.kind != "quantity":
-            yield from _wrong_device(argument, value, station)
+            yield from ((key, text) for text in _wrong_device(argument, value, station))
 
 
 def _wrong_device(argument: Argument, name: str, station: Station) -> Iterator[str]:
