@@ -227,7 +227,7 @@ def test_bad_input_that_only_the_running_plan_can_see(
         (result("abort", "interlock room_h2s: alarm"), 1),
         (result("abort", "interrupted by SIGTERM"), 130),
         (result("abort", "halted", interrupted=True), 130),
-        (StartUpError("1 of 10 devices did not come up"), 1),
+        (StartUpError("1 of 10 devices did not come up"), 2),
         (KeyboardInterrupt(), 130),
     ],
     ids=["done", "failed", "tripped", "terminated", "interrupted", "start-up", "early Ctrl-C"],
