@@ -112,6 +112,7 @@ def spectrum(potentiostat: Potentiostat, sweep: ImpedanceSweep, stream: str) -> 
     yield Msg("complete", potentiostat, group=group)
     yield Msg("wait", None, group=group, timeout=_LONGEST_SPECTRUM_S)
     yield Msg("collect", potentiostat, name=stream)
+    yield Msg("checkpoint")  # nor throw away the points of this one
 
 
 def make_safe(devices: Iterable[LabDevice]) -> PlanGenerator:

@@ -32,9 +32,10 @@ Plan = Generator[Msg, Any, Any]
 class Guard:
     """Keeps the runs of a RunEngine safe.
 
-    Interlocks are checked before a run opens and watched while one is open. The safe state is reached before
-    the last open run closes, and recorded in its stream `safe_state`; a step that can't be confirmed makes
-    the run a failed one. A plan that fails, is ended or halted reaches it also without a run.
+    Interlocks are checked before a run opens and watched while one is open. In a pause the instruments hold
+    what they were told. The safe state is reached before the last open run closes, and recorded in its stream
+    `safe_state`; a step that can't be confirmed makes the run a failed one. A plan that fails, is ended or
+    halted reaches it also without a run.
 
     Parameters
     ----------
@@ -66,13 +67,23 @@ class Guard:
         self._open: list[Any] = []
         self._touched = False
         self._left_on = False
+        self._held: set[Any] = set()
         self.problem = ""
         run_engine.preprocessors.append(self._guarded)
         run_engine.register_command("check_interlocks", self._check_interlocks)
         run_engine.register_command("safe_state", self._reach_safe_state)
 
     def state_changed(self, new: str) -> None:
-        """Reach the safe state if the RunEngine has come to rest without it: a halt runs no clean-up."""
+        """Hold everything as it is in a pause; reach the safe state after a halt, which runs no clean-up."""
+        moved = self._run_engine._movable_objs_touched
+        if new in ("pausing", "suspending"):
+            # The RunEngine would stop what was set, and resuming would not set it again: an exposure would
+            # go on with its vessel purged.
+            self._held |= moved
+            moved.clear()
+        elif new in ("running", "aborting", "stopping", "halting"):
+            moved |= self._held
+            self._held.clear()
         if new == "idle":
             self.release()
             if self._touched or self._open:

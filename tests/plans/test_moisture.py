@@ -1,6 +1,7 @@
 """The moisture exposure on the simulated laboratory: results against the hidden truth, and every bad end."""
 
 import re
+import threading
 
 import pytest
 from event_model import unpack_event_page
@@ -210,6 +211,33 @@ def test_an_oven_that_does_not_reach_its_vacuum_is_not_heated(session):
     assert max(hottest) < 40
     assert "conductivity_after" in result.results
     assert "recovery_of_added_resistance" not in result.results
+    assert_safe(session)
+
+
+@pytest.mark.parametrize("stream", ["conditioning", "exposure", "heating"])
+def test_a_run_that_was_paused_goes_on(session, stream):
+    def pause():
+        threading.Thread(target=session.RE.request_pause).start()  # which waits for the loop
+
+    during(session, stream, pause)
+    result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+    assert result.exit_status == "paused"
+    (uid,) = session.RE.resume()
+    run = session.db[uid]
+    assert run.stop["exit_status"] == "success"
+    exposure = run.table("exposure")
+    assert list(exposure.index) == list(range(1, len(exposure) + 1))
+    assert set(exposure["vessel_mode"]) == {"exposed"}
+    assert set(run.table("heating")["vessel_mode"]) == {"evacuated"}
+    assert_safe(session)
+
+
+def test_a_paused_run_that_is_given_up_is_safe(session):
+    during(session, "heating", threading.Thread(target=session.RE.request_pause).start)
+    session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+    assert session.laboratory.instruments["furnace"].output_fraction > 0  # a pause holds what was told
+    session.RE.abort("given up")
+    assert session.db[-1].stop["exit_status"] == "abort"
     assert_safe(session)
 
 
