@@ -139,8 +139,13 @@ class HumidityBox(LabDevice):
 
         A relay that does not follow keeps no other from being switched off.
         """
+        try:
+            self._switch_off()
+        except LinkError as error:
+            self._fault = f"not all off: {error}"  # the loop, if it runs, tries again until they are
+            self.state.record(self._fault, self.clock.now())
+            raise
         self._end_control()
-        self._switch_off()
         self.state.record("off", self.clock.now())
 
     def _start_control(self, dew_point_C: float) -> None:

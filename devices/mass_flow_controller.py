@@ -29,8 +29,9 @@ class MassFlowController(Instrument):
     gas = Cpt(Text, kind="config", doc="Gas that the controller is calibrated for")
     state = Cpt(Text, kind="omitted", doc="Status codes as the instrument prints them; empty if all is well")
 
-    #: Flow counts as reached within this share of the largest flow allowed.
+    #: Flow counts as reached within the smaller of these shares of the largest flow allowed and of itself.
     tolerance_of_range = 0.01
+    tolerance_of_flow = 0.05
 
     def set(self, flow_mL_min: float) -> Status:
         """Go to a standard flow; done when it has stayed within tolerance for 5 s.
@@ -49,11 +50,16 @@ class MassFlowController(Instrument):
             start=lambda: self.write_setpoint(flow_mL_min),
             read=self._read_flow,
             target=flow_mL_min,
-            tolerance=self.tolerance_of_range * self.flow_setpoint.limits[1],
+            tolerance=self.tolerance_mL_min(flow_mL_min),
             settle_s=_SETTLE_S,
             timeout_s=_TIMEOUT_S,
             poll_s=_POLL_S,
         ).status
+
+    def tolerance_mL_min(self, flow_mL_min: float) -> float:
+        """How near a flow must be to count as reached; a small flow is not reached by none at all."""
+        of_range = self.tolerance_of_range * self.flow_setpoint.limits[1]
+        return min(of_range, self.tolerance_of_flow * flow_mL_min) if flow_mL_min > 0 else of_range
 
     def make_safe(self) -> None:
         """Stop the flow."""

@@ -8,9 +8,12 @@ from devices.instrument import Cpt, LabDevice
 from devices.relay_io import RelayIO
 from devices.signals import Measured, Switch, Text
 from devices.status import Status
+from ssblab.clock import Timer
 from ssblab.links import LinkError
 
 __all__ = ["ReactionVessel"]
+
+_FEED_S = 20.0  # a third of the time after which a relay board drops its relays
 
 Mode = Literal["purged", "exposed", "evacuated"]
 
@@ -51,6 +54,7 @@ class ReactionVessel(LabDevice):
         super().__init__(**kwargs)
         self._relays = relays
         self._purge_flow_mL_min = purge_flow_mL_min
+        self._feeding: Timer | None = None
 
     def connect(self) -> None:
         """Read the positions."""
@@ -76,11 +80,22 @@ class ReactionVessel(LabDevice):
             raise ValueError(f"{self.name}: no mode {mode!r}; there are {', '.join(get_args(Mode))}")
         return self.do(f"go to {mode}", lambda: self._go(mode))
 
+    def _feed(self, mode: str) -> None:
+        """Keep the relay board's watchdog content while relays must stay on, also in a pause of a plan.
+
+        The timer is on the RunEngine's loop: if that hangs or dies, so does the feeding.
+        """
+        if self._feeding is not None:
+            self._feeding.cancel()
+        purged = mode == "purged"
+        self._feeding = None if purged else self.clock.every(_FEED_S, self.name, self._relays.poll)
+
     def make_safe(self) -> None:
         """Bypass the vessel, stop the pump and purge with dry gas, confirmed relay by relay.
 
         Pump and conditioned air are shut off each on its own; dry gas is let in only when the pump is off.
         """
+        self._feed("purged")
         problem: LinkError | None = None
         for name in ("vacuum_pump", "vessel_valve"):
             try:
@@ -96,4 +111,5 @@ class ReactionVessel(LabDevice):
     def _go(self, mode: str) -> None:
         for name, on in _SWITCHING[mode]:
             self._relays.write(name, on)  # which reads back
+        self._feed(mode)
         self._record_positions()

@@ -42,6 +42,11 @@ class Status(StatusBase):
         self._timeout_s = timeout_s
         self._timer: Timer = clock.call_later(timeout_s, self._expire)
 
+    def __str__(self) -> str:
+        """What the action failed with, in the device's words: a run's stop document quotes it."""
+        error = self.exception(timeout=0) if self.done else None
+        return self.what if error is None else str(error)
+
     def finish(self) -> None:
         """End well; later endings have no effect."""
         self._timer.cancel()

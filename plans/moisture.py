@@ -16,7 +16,7 @@ from devices.instrument import LabDevice
 from devices.mass_flow_controller import MassFlowController
 from devices.potentiostat import ImpedanceSweep, Potentiostat
 from devices.reaction_vessel import ReactionVessel
-from devices.vacuum_gauge import OVER_RANGE, VacuumGauge
+from devices.vacuum_gauge import VacuumGauge
 from plans.arguments import FROM_STATION, PlanGenerator, Quantity, describe_arguments, plan, written
 from plans.stubs import log, log_for, make_safe, move, move_and_log, plain_failures, spectrum
 from ssblab.analysis.moist_air import water_mole_fraction
@@ -24,9 +24,10 @@ from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY
 from ssblab.samples import ElectrolyteSample
 
-__all__ = ["DewPointNotHeld", "VacuumLost", "moisture_exposure"]
+__all__ = ["ConditionsNotHeld", "SensorNotReady", "VacuumLost", "moisture_exposure"]
 
 _DAY_S = 86400.0
+_ZERO_PERIOD_S = 10.0
 _ZERO_S = 300.0  # of dry purge gas at the sensor: what it reads then is its zero
 _LONGEST_EXPOSURE = 3.0  # times what was asked for; a box that needs longer is out of band most of the time
 _GENTLE_RAMP_K_min = 5.0
@@ -44,8 +45,12 @@ _HIGHEST_Hz = 1e6  # separates the bulk of a sulfide pellet best; many potentios
 _LOWEST_Hz = 1.0
 
 
-class DewPointNotHeld(RuntimeError):
-    """The dew point was out of its band for so long that the exposure was given up."""
+class ConditionsNotHeld(RuntimeError):
+    """Dew point or flow were out of their bands for so long that the exposure was given up."""
+
+
+class SensorNotReady(RuntimeError):
+    """The H2S sensor gives no sound reading, so that the sample was not exposed."""
 
 
 class VacuumLost(RuntimeError):
@@ -112,6 +117,8 @@ def moisture_exposure(
             f"sample {sample.name} has no vacuum_heating_C: add it to the sample in the station file, "
             "or give heating='170 degC'"
         )
+    if log_every > exposure / 10:
+        raise BadInput(f"log_every={log_every:g} s: give at most a tenth of the exposure of {exposure:g} s")
     values = {**locals(), "heating": heating_C}
     rig = _Rig(box, vessel, mfc, h2s, furnace, gauge, potentiostat)
     sweep = ImpedanceSweep(
@@ -121,7 +128,7 @@ def moisture_exposure(
         amplitude_V=0.01,
         bias_V=0.0,
     )
-    _check_limits(rig, dew_point, flow, (heating_C, measure_at), sweep)
+    _check_limits(rig, dew_point, flow, (heating_C, measure_at), ramp, sweep)
     metadata = {
         "plan_name": "moisture_exposure",
         "sample": sample.metadata(),
@@ -138,9 +145,10 @@ def moisture_exposure(
     def body() -> PlanGenerator:
         yield from move(vessel, "purged")
         yield from _spectrum_at(rig, measure_at, sweep, "impedance_before")
-        yield from _condition(rig, dew_point, flow, log_every)
+        zero_ppb = yield from _condition(rig, dew_point, flow, log_every)
         yield from move(vessel, "exposed")
-        counted = _Exposure(rig, dew_point, exposure, stop_at_water_dose, stop_at_h2s_total, sample.mass_g)
+        limits = (exposure, stop_at_water_dose, stop_at_h2s_total)
+        counted = _Exposure(rig, dew_point, flow, zero_ppb, limits, sample.mass_g)
         yield from log([h2s, box, mfc, vessel, furnace], "exposure", log_every, counted.goes_on, counted.add)
         yield from move(vessel, "purged")
         yield from log_for([h2s, vessel, box, mfc], "purge", log_every, purge)
@@ -176,6 +184,7 @@ def _check_limits(
     dew_point_C: float,
     flow_mL_min: float,
     temperatures_C: tuple[float, ...],
+    ramp_K_min: float,
     sweep: ImpedanceSweep,
 ) -> None:
     """Check every set point against its device before anything moves."""
@@ -183,6 +192,7 @@ def _check_limits(
         (rig.box.dew_point_setpoint, dew_point_C),
         (rig.mfc.flow_setpoint, flow_mL_min),
         *[(rig.furnace.temperature_setpoint, temperature_C) for temperature_C in temperatures_C],
+        *[(rig.furnace.ramp_rate, rate_K_min) for rate_K_min in (ramp_K_min, _GENTLE_RAMP_K_min)],
         (rig.potentiostat.sweep_frequency, sweep.frequency_start_Hz),
         (rig.potentiostat.sweep_frequency, sweep.frequency_end_Hz),
         (rig.potentiostat.sweep_amplitude, sweep.amplitude_V),
@@ -210,11 +220,29 @@ def _spectrum_at(rig: _Rig, temperature_C: float, sweep: ImpedanceSweep, stream:
 
 
 def _condition(rig: _Rig, dew_point_C: float, flow_mL_min: float, period_s: float) -> PlanGenerator:
-    """Bring the air to its dew point past the vessel, then take the sensor's zero in dry purge gas."""
+    """Bring the air to its dew point past the vessel, then take the sensor's zero in dry purge gas.
+
+    Returns
+    -------
+    float
+        Mean of the sound zero readings, ppb.
+    """
+    zeros: list[float] = []
+
+    def note_zero() -> None:
+        if rig.h2s.quality.get() == "ok":
+            zeros.append(float(rig.h2s.concentration.get()))
+
     yield from move(rig.mfc, flow_mL_min)
     logged = [rig.box, rig.mfc, rig.h2s]
     yield from move_and_log(rig.box, dew_point_C, logged, "conditioning", period_s)
-    yield from log_for([rig.h2s, rig.box], "zero", period_s, _ZERO_S)
+    yield from log_for([rig.h2s, rig.box], "zero", _ZERO_PERIOD_S, _ZERO_S, note_zero)
+    if rig.h2s.quality.get() != "ok" or not zeros:
+        raise SensorNotReady(
+            f"{rig.h2s.name}: its reading is {rig.h2s.quality.get()}; a sensor that was just switched on "
+            "needs its warm-up. The sample was not exposed"
+        )
+    return sum(zeros) / len(zeros)
 
 
 class _Exposure:
@@ -224,19 +252,18 @@ class _Exposure:
         self,
         rig: _Rig,
         dew_point_C: float,
-        in_band_s: float,
-        water_dose_mmol: float | None,
-        h2s_total_cm3_g: float | None,
+        flow_mL_min: float,
+        zero_ppb: float,
+        limits: tuple[float, float | None, float | None],
         mass_g: float,
     ) -> None:
         self._rig = rig
         self._dew_point_C = dew_point_C
-        self._wanted_s = in_band_s
-        self._wanted_mmol = water_dose_mmol
-        self._wanted_cm3_g = h2s_total_cm3_g
+        self._flow_mL_min = flow_mL_min
+        self._zero_ppb = zero_ppb
+        self._wanted_s, self._wanted_mmol, self._wanted_cm3_g = limits
         self._mass_g = mass_g
         self._begin = self._last = rig.box.clock.monotonic()
-        self._zero_ppb = float(rig.h2s.concentration.get())
         self.in_band_s = self.water_dose_mmol = self.h2s_total_cm3_g = 0.0
 
     def add(self) -> None:
@@ -244,7 +271,9 @@ class _Exposure:
         now = self._rig.box.clock.monotonic()
         step_s, self._last = now - self._last, now
         dew_point_C = self._rig.box.dew_point.get()
-        if abs(dew_point_C - self._dew_point_C) <= self._rig.box.tolerance_K:
+        flow_error = abs(self._rig.mfc.flow.get() - self._flow_mL_min)
+        held = abs(dew_point_C - self._dew_point_C) <= self._rig.box.tolerance_K
+        if held and flow_error <= self._rig.mfc.tolerance_mL_min(self._flow_mL_min):
             self.in_band_s += step_s
         flow_mol = self._rig.mfc.flow.get() / 60.0 / _MOLAR_VOLUME_cm3_mol * step_s
         water_mol = flow_mol * float(water_mole_fraction(dew_point_C, pressure_Pa=_BOX_PRESSURE_Pa))
@@ -259,20 +288,23 @@ class _Exposure:
 
         Raises
         ------
-        DewPointNotHeld
+        ConditionsNotHeld
             If the time in the band stays far behind the time that passes.
         """
-        passed_s = self._rig.box.clock.monotonic() - self._begin
-        if passed_s > _LONGEST_EXPOSURE * self._wanted_s:
-            raise DewPointNotHeld(
-                f"{self._rig.box.name}: the dew point was within {self._rig.box.tolerance_K:g} K of "
-                f"{self._dew_point_C:g} degC for {self.in_band_s:.0f} s of {passed_s:.0f} s"
-            )
-        return (
-            self.in_band_s < self._wanted_s
-            and (self._wanted_mmol is None or self.water_dose_mmol < self._wanted_mmol)
-            and (self._wanted_cm3_g is None or self.h2s_total_cm3_g < self._wanted_cm3_g)
+        reached = (
+            self.in_band_s >= self._wanted_s
+            or (self._wanted_mmol is not None and self.water_dose_mmol >= self._wanted_mmol)
+            or (self._wanted_cm3_g is not None and self.h2s_total_cm3_g >= self._wanted_cm3_g)
         )
+        passed_s = self._rig.box.clock.monotonic() - self._begin
+        if not reached and passed_s > _LONGEST_EXPOSURE * self._wanted_s:
+            raise ConditionsNotHeld(
+                f"{self._rig.box.name}, {self._rig.mfc.name}: dew point within "
+                f"{self._rig.box.tolerance_K:g} K of {self._dew_point_C:g} degC and flow at "
+                f"{self._flow_mL_min:g} mL/min for "
+                f"{self.in_band_s:.0f} s of {passed_s:.0f} s"
+            )
+        return not reached
 
 
 def _heat(
@@ -312,6 +344,5 @@ def _heat(
 
 
 def _is_below(gauge: VacuumGauge, pressure_Pa: float) -> bool:
-    """Whether the pressure is surely low: an over-range or missing reading is not."""
-    reads = gauge.quality.get() != "invalid" and gauge.state.get() != OVER_RANGE
-    return reads and gauge.pressure.get() <= pressure_Pa
+    """Whether the pressure is surely low; a reading that is not sound, under-range among them, is not."""
+    return gauge.quality.get() == "ok" and gauge.pressure.get() <= pressure_Pa

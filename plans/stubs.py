@@ -30,6 +30,7 @@ def move(device: LabDevice, target: Any, **how: Any) -> PlanGenerator:
     group = f"move-{next(_groups)}"
     yield Msg("set", device, target, group=group, **how)
     yield Msg("wait", None, group=group, timeout=_LONGEST_MOVE_S)
+    yield Msg("checkpoint")
 
 
 def move_and_log(
@@ -46,6 +47,7 @@ def move_and_log(
     status = yield Msg("set", device, target, group=group, **how)
     yield from log(logged, stream, period_s, lambda: not status.done, on_event)
     yield Msg("wait", None, group=group, timeout=_LONGEST_MOVE_S)
+    yield Msg("checkpoint")
 
 
 def log(
@@ -66,7 +68,7 @@ def log(
     period_s : float
         Schedule; a period that a slow reading has used up is left out, none is made up for.
     go_on, on_event : callable
-        Asked before each event; called after each.
+        Asked before and after each event; called after each.
     """
     clock = devices[0].clock
     begin = clock.monotonic()
@@ -82,8 +84,11 @@ def log(
             yield Msg("read", device)
         yield Msg("save")
         on_event()
+        if not go_on():
+            break
         number = max(number + 1, int((clock.monotonic() - begin) // period_s) + 1)
         yield Msg("sleep", None, max(0.0, begin + number * period_s - clock.monotonic()))
+    yield Msg("checkpoint")  # a later pause must not record the last event once more
 
 
 def log_for(

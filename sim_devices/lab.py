@@ -46,6 +46,7 @@ _CONTROL_STEP_S = 1.0  # of the furnace controller
 _ACTIVE_STEP_S = 10.0  # while the sample reacts or is hot
 _WARM_K = 5.0
 _GAUGE_NOISE = 0.01
+_NO_FLOW_mol_s = 1e-12  # a flow that dies away exponentially never ends; less than this is none
 _NO_H2S = 1e-12  # mole fraction in the vessel below which the sample counts as at rest
 
 #: What each relay of the board switches, by channel; a purge valve at rest is open.
@@ -123,6 +124,8 @@ class MoistureRoom:
         air_mol_s = drawn_mol_s if through else 0.0
         purge_mol_s = 0.0 if purge_shut else self._purge_mol_s
         flow_mol_s = air_mol_s + purge_mol_s
+        if flow_mol_s < _NO_FLOW_mol_s:
+            flow_mol_s = 0.0
         water = (air_mol_s * box_water + purge_mol_s * self._purge_water) / flow_mol_s if flow_mol_s else 0.0
         self._react(dt_s, flow_mol_s, water, pressure_Pa)
 

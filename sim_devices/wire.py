@@ -183,7 +183,8 @@ class Wires:
             while ready:
                 for key, _ in ready:
                     if isinstance(key.data, _Connection):
-                        self._receive(key.data)
+                        if key.data in self._connections:  # else a newer client has just taken its place
+                            self._receive(key.data)
                     else:
                         self._accept(key.fileobj, key.data)
                 ready = self._selector.select(0)

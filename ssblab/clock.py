@@ -396,10 +396,13 @@ class VirtualClock(Clock):
                 return False
             else:
                 graces_s = _PTY_GRACE_S if os.isatty(fileno) else _DELIVERY_GRACE_S
-                if any(self._pump() is None and _readable(fileno, grace_s) for grace_s in graces_s):
-                    return True
-                due = self._pump()
-                if due is None or due > deadline:
+                for grace_s in graces_s:  # bytes may still be on their way, in either direction
+                    if _readable(fileno, grace_s):
+                        return True
+                    due = self._pump()
+                    if due is not None and due <= deadline:
+                        break
+                else:
                     self._advance(deadline)
                     self._pump()
                     return _readable(fileno, 0.0)

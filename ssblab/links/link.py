@@ -245,7 +245,11 @@ class Link:
 
     def _clear_stale(self) -> None:
         """Start anew if bytes wait that nobody asked for: they would be taken for the next answer."""
-        if self._transport is not None and (self._buffer or self._read(self._transport, 0.0, b"")):
+        try:
+            unasked = self._transport is not None and (self._buffer or self._read(self._transport, 0.0, b""))
+        except LinkClosed:
+            return  # closed while it was idle, by a serial server perhaps: nothing was sent, sending reopens
+        if unasked:
             logger.info("%s: %r came unasked; the link is opened anew", self.device, self._buffer)
             stale = self._buffer
             self.close()

@@ -117,7 +117,19 @@ def test_a_board_left_alone_with_all_relays_off_does_not_disturb_the_next_switch
     vessel.trigger().wait()
 
 
-def test_a_board_left_alone_with_a_relay_on_is_told(vessel, devices, pass_time):
+def test_a_vessel_that_is_not_purged_keeps_the_watchdog_content(vessel, pass_time):
+    vessel.set("evacuated").wait()
+    pass_time(300.0)  # as in a pause of a plan
+    vessel.trigger().wait()
+    assert vessel.mode.get() == "evacuated"
+
+
+@pytest.fixture
+def unfed(monkeypatch):
+    monkeypatch.setattr("devices.reaction_vessel._FEED_S", 1e9)
+
+
+def test_a_board_left_alone_with_a_relay_on_is_told(unfed, vessel, devices, pass_time):
     vessel.set("evacuated").wait()
     pass_time(300.0)
     with pytest.raises(InstrumentError, match=r"watchdog has switched all relays off"):
@@ -129,7 +141,7 @@ def test_a_board_left_alone_with_a_relay_on_is_told(vessel, devices, pass_time):
     vessel.set("exposed").wait()
 
 
-def test_power_lost_and_back_leaves_the_vessel_purged(vessel, lab, pass_time):
+def test_power_lost_and_back_leaves_the_vessel_purged(unfed, vessel, lab, pass_time):
     vessel.set("evacuated").wait()
     pass_time(300.0)
     lab.instruments["relays"].drop_if_abandoned()

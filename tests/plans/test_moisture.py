@@ -251,6 +251,42 @@ def test_a_second_run_does_not_take_the_first_ones_readings_for_its_own(session)
         assert heating["gauge_pressure"].iloc[0] > 1000  # pumping was recorded, and waited for
 
 
+def test_an_under_range_gauge_does_not_count_as_vacuum(session):
+    def discharge_fails():
+        session.laboratory.room.vacuum.pressure_Pa = 1e-7
+        session.laboratory.room.vacuum.ultimate_pressure_Pa = 1e-8
+        session.laboratory.room.vacuum.outgassing_Pa_m3_s = 0.0
+        session.laboratory.room.vacuum.leak_conductance_m3_s = 0.0
+
+    during(session, "heating", discharge_fails)
+    result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+    assert result.exit_status == "fail"
+    assert "saturated" in result.reason
+    assert_safe(session)
+
+
+def test_time_without_flow_does_not_count_as_exposure(session):
+    during(session, "exposure", lambda: setattr(session.laboratory.room.mass_flow, "full_scale_mol_s", 0.0))
+    result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+    assert result.exit_status == "fail"
+    assert "flow at 500 mL/min for" in result.reason
+    assert_safe(session)
+
+
+def test_a_sensor_that_is_not_ready_keeps_the_sample_from_being_exposed(session):
+    session.devices.h2s._warm_up_s = 1e9
+    result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+    assert result.exit_status == "fail"
+    assert "The sample was not exposed" in result.reason
+    assert session.laboratory.room.electrolyte.h2s_released_mol < 1e-7  # the purge gas is not quite dry
+
+
+def test_a_ramp_outside_the_furnaces_limits_is_told_before_anything_moves(session):
+    session.devices.furnace.ramp_rate.narrow(0.1, 8.0)
+    with pytest.raises(BadInput, match=r"furnace_ramp_rate: 20.* K/min is not allowed"):
+        session.run(moisture_exposure(session.samples["argyrodite-01"], ramp="20 K/min"))
+
+
 def test_nothing_starts_while_the_room_alarm_is_on(session):
     alarm(session)
     result = session.run(moisture_exposure(session.samples["argyrodite-01"]))
