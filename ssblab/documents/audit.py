@@ -219,6 +219,8 @@ def rebuild(data_dir: str | Path) -> Report:
             raise catalog.CatalogError(
                 f"Not every run of {data_dir} could be filed anew (see the log): the old catalog stays."
             )
+    if not new.exists():
+        raise catalog.CatalogError(f"{data_dir} holds no journals: there is nothing to make a catalog of.")
     try:
         if current.exists():
             current.replace(old)
