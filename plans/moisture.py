@@ -14,11 +14,12 @@ from devices.gas_sensor import GasSensor
 from devices.humidity_box import HumidityBox
 from devices.instrument import LabDevice
 from devices.mass_flow_controller import MassFlowController
-from devices.potentiostat import ImpedanceSweep, Potentiostat
+from devices.potentiostat import Potentiostat
 from devices.reaction_vessel import ReactionVessel
+from devices.techniques import ImpedanceSweep
 from devices.vacuum_gauge import VacuumGauge
 from plans.arguments import FROM_STATION, PlanGenerator, Quantity, describe_arguments, plan, written
-from plans.stubs import log, log_for, make_safe, move, move_and_log, plain_failures, spectrum
+from plans.stubs import log, log_for, make_safe, measure, move, move_and_log, plain_failures
 from ssblab.analysis.moist_air import water_mole_fraction
 from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY
@@ -216,7 +217,7 @@ def _spectrum_at(rig: _Rig, temperature_C: float, sweep: ImpedanceSweep, stream:
         tolerance_K=_MEASURE_TOLERANCE_K,
         settle_s=_MEASURE_SETTLE_S,
     )
-    yield from spectrum(rig.potentiostat, sweep, stream)
+    yield from measure(rig.potentiostat, sweep, stream)
 
 
 def _condition(rig: _Rig, dew_point_C: float, flow_mL_min: float, period_s: float) -> PlanGenerator:

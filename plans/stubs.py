@@ -12,17 +12,17 @@ from bluesky import Msg
 from bluesky.utils import FailedStatus
 from ophyd.status import StatusBase
 
+from devices.flyer import FlyingDevice
 from devices.instrument import LabDevice
-from devices.potentiostat import ImpedanceSweep, Potentiostat
 from plans.arguments import PlanGenerator
 
-__all__ = ["log", "log_for", "make_safe", "move", "move_and_log", "plain_failures", "spectrum"]
+__all__ = ["log", "log_for", "make_safe", "measure", "move", "move_and_log", "plain_failures"]
 
 _groups = itertools.count()
 _READ_TIMEOUT_S = 60.0
 # A device's own timeout comes first; these only keep a lost status from being waited for without end.
 _LONGEST_MOVE_S = 7 * 86400.0
-_LONGEST_SPECTRUM_S = 86400.0
+_SHORTEST_COLLECT_S, _LONGEST_COLLECT_S = 0.5, 10.0  # between two looks for what a measurement has given
 
 
 def move(device: LabDevice, target: Any, **how: Any) -> PlanGenerator:
@@ -104,20 +104,26 @@ def log_for(
     yield from log(devices, stream, period_s, lambda: clock.monotonic() < end, on_event)
 
 
-def spectrum(potentiostat: Potentiostat, sweep: ImpedanceSweep, stream: str) -> PlanGenerator:
-    """Take one impedance spectrum into a stream of its own, one event a frequency."""
-    group = f"spectrum-{next(_groups)}"
+def measure(device: FlyingDevice, task: Any, stream: str) -> PlanGenerator:
+    """Have a device do a task in the instrument, into a stream of its own, one event a row."""
+    group = f"measure-{next(_groups)}"
+    flyer = device.flyer(task)
     yield Msg("checkpoint")
-    yield Msg("prepare", potentiostat, sweep, group=group)
+    yield Msg("prepare", flyer, task, group=group)
     yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
-    yield Msg("declare_stream", None, potentiostat, name=stream, collect=True)
-    yield Msg("kickoff", potentiostat, group=group)
+    yield Msg("declare_stream", None, flyer, name=stream, collect=True)
+    yield Msg("kickoff", flyer, group=group)
     yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
-    yield Msg("checkpoint")  # a rewind must not start a second sweep
-    yield Msg("complete", potentiostat, group=group)
-    yield Msg("wait", None, group=group, timeout=_LONGEST_SPECTRUM_S)
-    yield Msg("collect", potentiostat, name=stream)
-    yield Msg("checkpoint")  # nor throw away the points of this one
+    yield Msg("checkpoint")  # a rewind must not start it a second time
+    status = yield Msg("complete", flyer, group=group)
+    period_s = min(_LONGEST_COLLECT_S, max(_SHORTEST_COLLECT_S, task.longest_s() / 100))
+    while not status.done:
+        yield Msg("sleep", None, period_s)
+        yield Msg("collect", flyer, name=stream, return_payload=False)
+        yield Msg("checkpoint")  # nor throw away what was collected
+    yield Msg("wait", None, group=group, timeout=task.longest_s())
+    yield Msg("collect", flyer, name=stream, return_payload=False)
+    yield Msg("checkpoint")
 
 
 def make_safe(devices: Iterable[LabDevice]) -> PlanGenerator:

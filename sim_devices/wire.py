@@ -1,7 +1,8 @@
-"""The near side of simulated instruments: loopback TCP and pseudo-terminals, delays, and faults of a wire.
+"""The near side of simulated instruments: loopback TCP and pseudo-terminals, delays, faults of a wire.
 
 An instrument is given bytes and gives bytes back; everything about sockets, latency and what can go wrong
-with a cable is here, once.
+with a cable is here, once. What can go wrong in the instrument itself is switched here too, and shown by the
+instrument in its own way.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ from typing import Any, Literal
 
 from ssblab.clock import Clock
 
-__all__ = ["FAULTS", "Fault", "SimulatedInstrument", "Wires"]
+__all__ = ["BREAKDOWNS", "FAULTS", "Breakdown", "Fault", "SimulatedInstrument", "Wires"]
 
 Fault = Literal["late", "half", "silent", "duplicate", "garbage", "corrupt", "reset"]
 #: late: the reply comes after any reasonable timeout. half: half of it, then silence. silent: accepts, never
 #: answers. duplicate: twice. garbage: a stray byte before it. corrupt: one byte of it changed. reset: the
 #: connection is torn down instead of an answer.
 FAULTS: tuple[Fault, ...] = ("late", "half", "silent", "duplicate", "garbage", "corrupt", "reset")
+
+Breakdown = Literal["busy", "error", "over_range"]
+#: busy: it can't answer now, or says so. error: it reports a fault in its status or its error queue.
+#: over_range: what it measures is beyond its range.
+BREAKDOWNS: tuple[Breakdown, ...] = ("busy", "error", "over_range")
 
 _LATE_S = 10.0
 _READ_BYTES = 65536
@@ -44,10 +50,48 @@ class SimulatedInstrument(ABC):
     latency_s: float = 0.02
     single_client: bool = False
 
+    #: What of `BREAKDOWNS` the instrument's protocol can tell.
+    breakdowns: tuple[Breakdown, ...] = ()
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.power_losses = 0
         self._faults: list[Fault] = []
         self._lasting_fault: Fault | None = None
+        self._breakdowns: set[Breakdown] = set()
+
+    def power_on(self) -> None:
+        """Bring all volatile state to what it is after power-up; outputs off, as the maker says.
+
+        An instrument's own constructor calls it, and `power_cycle`.
+        """
+        raise NotImplementedError
+
+    def power_cycle(self) -> None:
+        """Lose power and get it back: volatile state is gone, and so are all connections."""
+        self.power_losses += 1
+        self.power_on()
+
+    def break_down(self, what: Breakdown) -> None:
+        """Begin a breakdown, until `mend`.
+
+        Raises
+        ------
+        ValueError
+            If the instrument has no way to show it.
+        """
+        if what not in self.breakdowns:
+            raise ValueError(f"{type(self).__name__} shows {', '.join(self.breakdowns)}, not {what!r}")
+        self._breakdowns.add(what)
+
+    def mend(self) -> None:
+        """End all breakdowns, and all faults of the wire."""
+        self._breakdowns.clear()
+        self.mend_wire()
+
+    def broken(self, what: Breakdown) -> bool:
+        """Whether a breakdown is to be shown now."""
+        return what in self._breakdowns
 
     @abstractmethod
     def receive(self, buffer: bytearray) -> Iterable[bytes]:
@@ -86,6 +130,7 @@ class _Connection:
 
     def __init__(self, instrument: SimulatedInstrument, fileno: int, sock: socket.socket | None) -> None:
         self.instrument = instrument
+        self.power_losses = instrument.power_losses
         self.fileno = fileno
         self.sock = sock
         self.buffer = bytearray()
@@ -180,6 +225,7 @@ class Wires:
         with self._lock:
             if self._closed:
                 return None
+            self._drop_unpowered()
             while ready:
                 for key, _ in ready:
                     if isinstance(key.data, _Connection):
@@ -215,6 +261,16 @@ class Wires:
         self._selector.register(sock, selectors.EVENT_READ, connection)
         instrument.opened()
 
+    def _drop_unpowered(self) -> None:
+        """Close the connections of instruments that have lost power since."""
+        for connection in list(self._connections):
+            if connection.power_losses != connection.instrument.power_losses:
+                connection.power_losses = connection.instrument.power_losses
+                self._drop(connection, reset=True)
+                if connection.sock is None:  # a serial line has no connection to lose
+                    connection.buffer.clear()
+                    connection.instrument.opened()
+
     def _receive(self, connection: _Connection) -> None:
         try:
             data = connection.read()
@@ -231,16 +287,18 @@ class Wires:
                 self._post(connection, reply)
 
     def _post(self, connection: _Connection, reply: bytes) -> None:
-        due = self._clock.monotonic() + connection.instrument.latency_s
-        for delay_s, data in _spoil(reply, connection.instrument.next_fault()):
-            heapq.heappush(connection.outbox, (due + delay_s, next(self._numbers), data))
+        self._queue(connection, reply, self._clock.monotonic() + connection.instrument.latency_s)
 
     def _collect_unsolicited(self) -> None:
         for connection in self._connections:
             for sent in connection.instrument.unsolicited():
-                for delay_s, data in _spoil(sent, connection.instrument.next_fault()):
-                    due = self._clock.monotonic() + delay_s
-                    heapq.heappush(connection.outbox, (due, next(self._numbers), data))
+                self._queue(connection, sent, self._clock.monotonic())
+
+    def _queue(self, connection: _Connection, data: bytes, due: float) -> None:
+        """Put bytes into the outbox, behind all that was said before: a wire keeps the order."""
+        due = max([due, *(earlier for earlier, _, _ in connection.outbox)])
+        for delay_s, part in _spoil(data, connection.instrument.next_fault()):
+            heapq.heappush(connection.outbox, (due + delay_s, next(self._numbers), part))
 
     def _flush(self, connection: _Connection) -> None:
         while connection.outbox and connection.outbox[0][0] <= self._clock.monotonic():

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from devices.instrument import Instrument
-from sim_devices.lab import MoistureLab
+from sim_devices.lab.moisture import MoistureLab
 from sim_devices.wire import Wires
 from ssblab.clock import VirtualClock
 from ssblab.station import build_devices, load_station

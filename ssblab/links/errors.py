@@ -47,7 +47,8 @@ class LinkError(Exception):
         self.command = command
         self.advice = advice or self.default_advice
         sent = f", after {command!r}" if command else ""
-        super().__init__(f"{device} at {address}: {problem}{sent}; {self.advice}")
+        place = f" at {address}" if address else ""  # a device built of others has no address
+        super().__init__(f"{device}{place}: {problem}{sent}; {self.advice}")
 
 
 class LinkClosed(LinkError):

@@ -50,7 +50,7 @@ devices:
 safe_state: [{safe_state}]
 interlocks: [{{device: room_h2s, period: 5 s}}]
 simulated:
-  class: sim_devices.lab.MoistureLab
+  class: sim_devices.lab.moisture.MoistureLab
 """
 DEAD = "TCPIP::127.0.0.1::1::SOCKET"
 

@@ -262,8 +262,8 @@ class MoistureLab:
                 ),
             ),
             "mfc": SimulatedAlicat(clock, _GasLine(self)),
-            "room_h2s": SimulatedMidas(clock, lambda: room.room_h2s_ppm),
-            "relays": SimulatedMoxaE1214(clock, self._switch, lambda _: False),
+            "room_h2s": SimulatedMidas(clock, SimpleNamespace(concentration_ppm=lambda: room.room_h2s_ppm)),
+            "relays": SimulatedMoxaE1214(clock, SimpleNamespace(switch=self._switch, input=lambda _: False)),
             "furnace": self._controller,
             "gauge": SimulatedPfeifferTpg(clock, SimpleNamespace(pressure_Pa=self._gauge_reading)),
             "potentiostat": SimulatedPalmSens(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sim_devices.lab import MoistureLab, MoistureRoom
+from sim_devices.lab.moisture import MoistureLab, MoistureRoom
 from ssblab.clock import VirtualClock
 from ssblab.samples import ElectrolyteSample
 from ssblab.station import load_station

@@ -1,0 +1,238 @@
+"""The families of battery cyclers and of their channels: each channel is a device, all share one link."""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devices.cycler_program import Program
+from devices.flyer import Column, Flyer, FlyingDevice
+from devices.instrument import Cpt, Instrument
+from devices.signals import Measured, Setting, Text
+
+__all__ = ["RECORDS", "ChannelReading", "Cycler", "CyclerChannel"]
+
+RECORDS = {
+    "voltage": Column("V", "Voltage of the cell"),
+    "current": Column("A", "Positive charges the cell", precision=9),
+    "capacity": Column("Ah", "Charge passed in this step, without sign", precision=9),
+    "energy": Column("Wh", "Energy passed in this step, without sign", precision=9),
+    "step": Column("1", "Number of the step in the program, from 1", precision=0),
+    "cycle": Column("1", "Number of the cycle, from 1", precision=0),
+    "kind": Column("", "charge, discharge or rest"),
+}
+
+_FRESH_S = 0.5  # a reading of all channels that is younger serves every channel
+
+
+@dataclass(frozen=True)
+class ChannelReading:
+    """What a cycler tells of a channel now.
+
+    Attributes
+    ----------
+    voltage_V, current_A : float
+        At the cell; positive charges it.
+    capacity_Ah, energy_Wh : float
+        Passed in the present step, without sign.
+    step, cycle : int
+        Where the program is, from 1; 0 if none runs.
+    state : str
+        In the instrument's own word.
+    running : bool
+        Whether a program runs.
+    problem : str
+        Why the channel was stopped by its protections or a fault; empty if it was not.
+    """
+
+    voltage_V: float
+    current_A: float
+    capacity_Ah: float
+    energy_Wh: float
+    step: int
+    cycle: int
+    state: str
+    running: bool
+    problem: str = ""
+
+
+class Cycler(Instrument):
+    """A machine with many channels behind one link; it is asked for all its channels at once."""
+
+    family = "cycler"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._channels: set[int] = set()
+        self._readings: dict[int, ChannelReading] = {}
+        self._read_at_s = -math.inf
+        self._reading = threading.Lock()
+
+    def add_channel(self, channel: int) -> None:
+        """Have a channel (from 1, as on the front panel) asked for from now on.
+
+        Raises
+        ------
+        ValueError
+            If it is in use already.
+        """
+        if channel in self._channels:
+            raise ValueError(f"channel {channel} of {self.name} is used twice")
+        self._channels.add(channel)
+
+    def reading(self, channel: int, *, fresh: bool = False) -> ChannelReading:
+        """Give what the cycler tells of a channel, not older than half a second; `fresh` asks anew."""
+        with self._reading:
+            if fresh or not self.clock.monotonic() - self._read_at_s < _FRESH_S:
+                self._readings = self.read_channels(sorted(self._channels))
+                self._read_at_s = self.clock.monotonic()
+            return self._readings[channel]
+
+    def poll(self) -> None:
+        """Read all channels that are in use."""
+        with self._reading:
+            self._readings = self.read_channels(sorted(self._channels))
+            self._read_at_s = self.clock.monotonic()
+        self.record(quality="ok")
+
+    def make_safe(self) -> None:
+        """Nothing: its channels have safe states of their own."""
+
+    @abstractmethod
+    def read_channels(self, channels: Sequence[int]) -> dict[int, ChannelReading]:
+        """Ask for the state of channels, all in as few exchanges as the protocol allows."""
+
+
+class CyclerChannel(FlyingDevice):
+    """One channel: a program of steps runs in the instrument, its records come back (flyer `records`).
+
+    The safe state is the channel stopped, with no current. The channel's own protections are set to the
+    program's limits before it starts.
+
+    Parameters
+    ----------
+    cycler : Cycler
+        The machine.
+    channel : int
+        From 1, as on its front panel.
+    limits : mapping, optional
+        Signal name -> (low, high): makes that setting's limits narrower.
+    """
+
+    family = "cycler channel"
+
+    voltage = Cpt(Measured, unit="V", precision=4, kind="hinted", doc="Voltage of the cell")
+    current = Cpt(Measured, unit="A", precision=6, kind="hinted", doc="Positive charges the cell")
+    capacity = Cpt(Measured, unit="Ah", precision=6, kind="normal", doc="Passed in this step, without sign")
+    energy = Cpt(Measured, unit="Wh", precision=6, kind="normal", doc="Passed in this step, without sign")
+    step = Cpt(
+        Measured, unit="1", precision=0, kind="normal", doc="Step of the program, from 1; 0 if none runs"
+    )
+    cycle = Cpt(Measured, unit="1", precision=0, kind="normal", doc="Cycle, from 1; 0 if none runs")
+    state = Cpt(Text, kind="normal", doc="State in the instrument's own word")
+    quality = Cpt(Text, value="invalid", kind="normal", doc="Whether the reading is ok, invalid or saturated")
+    applied_voltage = Cpt(
+        Setting,
+        unit="V",
+        precision=4,
+        limits=(-10.0, 10.0),
+        kind="config",
+        doc="Highest voltage of the program",
+    )
+    applied_current = Cpt(
+        Setting,
+        unit="A",
+        precision=6,
+        limits=(0.0, 100.0),
+        kind="config",
+        doc="Largest current of the program",
+    )
+
+    def __init__(
+        self,
+        *,
+        cycler: Cycler,
+        channel: int,
+        limits: dict[str, tuple[float, float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cycler = cycler
+        self.channel = channel
+        cycler.add_channel(channel)
+        self.flyers = {"records": Flyer(self, "records", RECORDS)}
+        for signal, (low, high) in (limits or {}).items():
+            getattr(self, signal).narrow(low, high)
+
+    @property
+    def source(self) -> str:
+        """Whose numbers these are."""
+        return f"{self.cycler.identity or self.cycler.model}, channel {self.channel}"
+
+    def connect(self) -> None:
+        """Take the channel over as it is; a program that runs in it is nobody's, and is an error.
+
+        Raises
+        ------
+        InstrumentError
+            If the channel does not exist, or runs a program.
+        """
+        self.cycler.link.open()
+        self.read_channel_limits()
+        if self.read_now().running:
+            raise self.refused(
+                f"channel {self.channel} runs a program that this station did not start: end it on the cycler"
+            )
+
+    def flyer(self, task: Any) -> Flyer:
+        """Give the flyer that runs a program."""
+        if not isinstance(task, Program):
+            raise TypeError(f"{self.name}: {task!r} is no program of a cycler")
+        return self.flyers["records"]
+
+    def check_task(self, task: Any) -> None:
+        """Raise LimitError if a voltage or a current of the program leaves the channel's limits."""
+        limits = task.limits
+        for voltage_V in (limits.voltage_min_V, limits.voltage_max_V):
+            self.applied_voltage.check_value(voltage_V)
+        for current_A in (limits.charge_A, limits.discharge_A):
+            self.applied_current.check_value(current_A)
+
+    def task_taken(self, task: Any) -> None:
+        """Record the program's largest voltage and current."""
+        self.record(
+            applied_voltage=task.limits.voltage_max_V,
+            applied_current=max(task.limits.charge_A, task.limits.discharge_A),
+        )
+
+    def read_at_rest(self) -> None:
+        """Read the channel; raise InstrumentError if a program runs that was not started here."""
+        if self.read_now().running and not self.measuring:
+            raise self.refused("a program runs that was not started here")
+
+    def read_running(self) -> None:
+        """Read the channel while its program runs."""
+        self.read_now()
+
+    def read_now(self, *, fresh: bool = False) -> ChannelReading:
+        """Read the channel and record what it tells."""
+        reading = self.cycler.reading(self.channel, fresh=fresh)
+        self.record(
+            voltage=reading.voltage_V,
+            current=reading.current_A,
+            capacity=reading.capacity_Ah,
+            energy=reading.energy_Wh,
+            step=reading.step,
+            cycle=reading.cycle,
+            state=reading.state,
+            quality="ok" if math.isfinite(reading.voltage_V + reading.current_A) else "invalid",
+        )
+        return reading
+
+    @abstractmethod
+    def read_channel_limits(self) -> None:
+        """Ask what the channel can do and make the limits as narrow; InstrumentError if it is not there."""

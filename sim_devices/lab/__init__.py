@@ -1,0 +1,1 @@
+"""Laboratories that are not there: who sits where, and who feeds whom."""
