@@ -17,7 +17,11 @@ __all__ = [
     "ImpedanceSweep",
     "LinearSweep",
     "OpenCircuit",
+    "Technique",
 ]
+
+#: A setting of the instrument, and a value that it must allow.
+Applied = tuple[str, float]
 
 _CYCLES = 10.0  # settling and averaging of one point, in periods of its frequency: an upper bound
 _POINT_S = 3.0  # ranging and computing of one point: an upper bound
@@ -99,6 +103,22 @@ class ImpedanceSweep(_Spectrum):
         _check(self, "frequency_start_Hz", "frequency_end_Hz", "points_per_decade", "amplitude_V")
         self._check_frequencies()
 
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        peak_V = math.sqrt(2) * self.amplitude_V
+        return [
+            ("sweep_frequency", self.frequency_start_Hz),
+            ("sweep_frequency", self.frequency_end_Hz),
+            ("sweep_amplitude", self.amplitude_V),
+            ("applied_potential", self.bias_V),
+            ("applied_potential", self.bias_V - peak_V),
+            ("applied_potential", self.bias_V + peak_V),
+        ]
+
+    def configuration(self) -> dict[str, float]:
+        """What its stream says of it."""
+        return {"applied_potential": self.bias_V, "sweep_amplitude": self.amplitude_V}
+
 
 @dataclass(frozen=True)
 class GalvanostaticImpedanceSweep(_Spectrum):
@@ -129,6 +149,21 @@ class GalvanostaticImpedanceSweep(_Spectrum):
         self._check_frequencies()
         _check_window(self.potential_min_V, self.potential_max_V)
 
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        return [
+            ("sweep_frequency", self.frequency_start_Hz),
+            ("sweep_frequency", self.frequency_end_Hz),
+            ("sweep_current_amplitude", self.amplitude_A),
+            ("applied_current", self.bias_A),
+            ("applied_potential", self.potential_min_V),
+            ("applied_potential", self.potential_max_V),
+        ]
+
+    def configuration(self) -> dict[str, float]:
+        """What its stream says of it."""
+        return {"applied_current": self.bias_A, "sweep_current_amplitude": self.amplitude_A}
+
 
 class _Course:
     """What techniques that record a course in time have in common."""
@@ -151,6 +186,14 @@ class _Course:
     def silence_s(self, rows: int) -> float:
         """Longest time between two rows."""
         return 2.0 * self.interval_s + _MARGIN_S
+
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        return []
+
+    def configuration(self) -> dict[str, float]:
+        """What its stream says of it."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -203,6 +246,14 @@ class ConstantPotential(_Course):
         """Time that the course takes if no limit ends it, s."""
         return self.duration_s
 
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        return [("applied_potential", self.potential_V), ("applied_current", self.current_limit_A)]
+
+    def configuration(self) -> dict[str, float]:
+        """What its stream says of it."""
+        return {"applied_potential": self.potential_V}
+
 
 @dataclass(frozen=True)
 class ConstantCurrent(_Course):
@@ -231,6 +282,18 @@ class ConstantCurrent(_Course):
     def duration(self) -> float:
         """Time that the course takes if no limit ends it, s."""
         return self.duration_s
+
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        return [
+            ("applied_current", self.current_A),
+            ("applied_potential", self.potential_min_V),
+            ("applied_potential", self.potential_max_V),
+        ]
+
+    def configuration(self) -> dict[str, float]:
+        """What its stream says of it."""
+        return {"applied_current": self.current_A}
 
 
 @dataclass(frozen=True)
@@ -266,6 +329,14 @@ class LinearSweep(_Course):
     def duration(self) -> float:
         """Time that the sweep takes, s."""
         return abs(self.end_V - self.start_V) / self.rate_V_s
+
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        return [
+            ("applied_potential", self.start_V),
+            ("applied_potential", self.end_V),
+            ("applied_current", self.current_limit_A),
+        ]
 
 
 @dataclass(frozen=True)
@@ -310,6 +381,26 @@ class CyclicVoltammetry(_Course):
             + abs(self.start_V - self.vertex_2_V)
         )
         return self.cycles * way_V / self.rate_V_s
+
+    def applies(self) -> list[Applied]:
+        """What it applies to the cell."""
+        return [
+            ("applied_potential", self.start_V),
+            ("applied_potential", self.vertex_1_V),
+            ("applied_potential", self.vertex_2_V),
+            ("applied_current", self.current_limit_A),
+        ]
+
+
+Technique = (
+    OpenCircuit
+    | ConstantPotential
+    | ConstantCurrent
+    | LinearSweep
+    | CyclicVoltammetry
+    | ImpedanceSweep
+    | GalvanostaticImpedanceSweep
+)
 
 
 def _check_window(low_V: float, high_V: float) -> None:

@@ -1,0 +1,29 @@
+"""The family of impedance meters: spectra of a cell, and its direct voltage."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from devices.electrochemical import ElectrochemicalDevice
+from devices.instrument import Cpt
+from devices.signals import Measured
+from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
+
+__all__ = ["ImpedanceMeter"]
+
+
+class ImpedanceMeter(ElectrochemicalDevice):
+    """Takes spectra; its safe state is no alternating signal and no bias.
+
+    `potential` is the direct voltage of the cell, NaN for a meter that does not tell it. A driver lists in
+    `techniques` whether its instrument applies voltage, current, or both.
+    """
+
+    family = "impedance meter"
+    techniques: ClassVar[tuple[type, ...]] = (ImpedanceSweep, GalvanostaticImpedanceSweep)
+
+    z_real = Cpt(Measured, unit="ohm", precision=6, kind="normal", doc="Real part of the impedance read last")
+    z_imag = Cpt(
+        Measured, unit="ohm", precision=6, kind="normal", doc="Its imaginary part, negative if capacitive"
+    )
+    frequency = Cpt(Measured, unit="Hz", precision=3, kind="normal", doc="Its frequency")
