@@ -174,13 +174,14 @@ class Flyer:
 
     def collect(self) -> Iterator[dict[str, Any]]:
         """Give the rows measured since the last call, one event each."""
-        if self.run is None:
-            return
-        waiting = self.run.rows
-        for _ in range(len(waiting)):
-            row = waiting.popleft()
+        for row in self.take_rows():
             data = {f"{self.device.name}_{name}": row.values[name] for name in self.columns}
             yield {"time": row.time, "data": data, "timestamps": dict.fromkeys(data, row.time)}
+
+    def take_rows(self) -> list[Row]:
+        """Take the rows measured since the last call out of the flyer."""
+        waiting: deque[Row] = self.run.rows if self.run is not None else deque()
+        return [waiting.popleft() for _ in range(len(waiting))]
 
     def read_configuration(self) -> dict[str, Any]:
         """Read the device's configuration."""
@@ -324,8 +325,11 @@ class FlyingDevice(LabDevice):
             self._secure()
             raise
         self._stop_securing()
-        period_s = min(max(task.longest_s() / _LOOKS, _SHORTEST_LOOK_S), _LONGEST_LOOK_S)
-        run.timer = self.clock.every(period_s, self.name, self._look)
+        run.timer = self.clock.every(self.look_period_s(task), self.name, self._look)
+
+    def look_period_s(self, task: Any) -> float:
+        """How often to listen to a running task: a fixed share of the longest time that it can take."""
+        return min(max(task.longest_s() / _LOOKS, _SHORTEST_LOOK_S), _LONGEST_LOOK_S)
 
     def so_far(self) -> str:
         """How far the last measurement has come, for messages."""

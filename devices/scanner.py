@@ -98,7 +98,7 @@ class Scan:
 class Scanner(FlyingDevice):
     """Reads its channels, one by one on request (`trigger`) or in scans of its own (flyer `scan`).
 
-    Each channel is a signal under its own name: `scanner.channels["positive"]`, data key `<scanner>_positive`.
+    Each channel is a signal under its own name: `scanner.channels["wall"]`, data key `<scanner>_wall`.
     It applies nothing to anything; its safe state is no scan running.
 
     Parameters

@@ -5,6 +5,7 @@ call formats a stack trace, which makes a loop three times as slow.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ from ophyd.status import StatusBase
 
 from devices.flyer import FlyingDevice
 from devices.instrument import LabDevice
+from devices.potentiostat import Potentiostat
+from devices.techniques import ImpedanceSweep, OpenCircuit
 from plans.arguments import PlanGenerator
 
-__all__ = ["log", "log_for", "make_safe", "measure", "move", "move_and_log", "plain_failures"]
+__all__ = ["log", "log_for", "make_safe", "measure", "move", "move_and_log", "ocv_then_eis", "plain_failures"]
 
 _groups = itertools.count()
 _READ_TIMEOUT_S = 60.0
@@ -126,12 +129,58 @@ def measure(device: FlyingDevice, task: Any, stream: str) -> PlanGenerator:
     yield Msg("checkpoint")
 
 
+def ocv_then_eis(
+    potentiostat: Potentiostat,
+    *,
+    rest_s: float,
+    interval_s: float,
+    frequency_start_Hz: float,
+    frequency_end_Hz: float,
+    points_per_decade: float,
+    amplitude_V: float,
+    streams: tuple[str, str] = ("open_circuit", "impedance"),
+) -> PlanGenerator:
+    """Record the potential at rest, then take a spectrum around the potential read last.
+
+    Parameters
+    ----------
+    potentiostat : Potentiostat
+        Any.
+    rest_s, interval_s : float
+        How long the cell rests, and one reading each.
+    frequency_start_Hz, frequency_end_Hz, points_per_decade, amplitude_V : float
+        As of an `ImpedanceSweep`.
+    streams : tuple of str
+        Names of the two event streams.
+
+    Raises
+    ------
+    InstrumentError
+        If no potential was read: nothing is guessed.
+    """
+    yield from measure(potentiostat, OpenCircuit(rest_s, interval_s), streams[0])
+    potential_V = float(potentiostat.potential.get())
+    if not math.isfinite(potential_V):
+        raise potentiostat.refused(
+            "its potential at rest is not known, so no spectrum can be taken around it"
+        )
+    sweep = ImpedanceSweep(
+        frequency_start_Hz, frequency_end_Hz, points_per_decade, amplitude_V=amplitude_V, bias_V=potential_V
+    )
+    yield from measure(potentiostat, sweep, streams[1])
+
+
 def make_safe(devices: Iterable[LabDevice]) -> PlanGenerator:
-    """Send devices to their safe states in turn; the first problem is raised after the last step."""
+    """Send devices to their safe states in turn; the first problem is raised after the last step.
+
+    A move that is under way fails thereby, which is no problem.
+    """
     problem: Exception | None = None
     for device in devices:
         try:
             yield Msg("stop", device)
+        except FailedStatus:
+            continue
         except Exception as error:
             problem = problem or error
     if problem is not None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from devices.catalogue import instruments_page
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -51,3 +53,9 @@ def test_commands_run(command, tmp_path):
 def test_links_between_files_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_instruments_is_what_the_drivers_say():
+    page = ROOT / "docs" / "instruments.md"
+    written = page.read_text(encoding="utf-8")
+    assert written == instruments_page(), "write it anew: ssblab instruments --markdown > docs/instruments.md"

@@ -101,6 +101,7 @@ def _common(
 app.command("plans")(experiments.plans)
 app.command("run")(experiments.run)
 app.command("devices")(bench.devices)
+app.command("instruments")(bench.instruments)
 app.command("check")(bench.check)
 app.command("sim")(bench.sim)
 app.command("runs")(records.runs)

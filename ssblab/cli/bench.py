@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ssblab.session import Session
     from ssblab.station import Station
 
-__all__ = ["check", "devices", "sim"]
+__all__ = ["check", "devices", "instruments", "sim"]
 
 _DEFAULT_SPEED = "x1"
 
@@ -34,6 +34,22 @@ def devices(station: StationOption = "sim") -> None:
         for name, record in load_station(station).devices.items()
     )
     Output().show(table(("device", "family", "class", "address"), rows))
+
+
+def instruments(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write the page docs/instruments.md.")] = False,
+) -> None:
+    """List the instruments that there are drivers for."""
+    from devices.catalogue import find_drivers, instruments_page
+
+    if markdown:
+        typer.echo(instruments_page(), nl=False)
+        return
+    rows = (
+        (cls.family, f"{cls.about.maker} {cls.about.models}", f"{cls.__module__}.{cls.__name__}")
+        for cls in find_drivers()
+    )
+    Output().show(table(("family", "instrument", "class"), rows))
 
 
 def _parts(uses: Mapping[str, str]) -> str:

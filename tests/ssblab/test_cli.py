@@ -359,7 +359,7 @@ def test_a_run_from_end_to_end(filed: tuple[Path, dict[str, Any]]) -> None:
 def ask(data: Path, *words: str) -> Any:
     process = command(*words, "--json", data=data)
     out, err = process.communicate(timeout=100)
-    assert process.returncode == 0, err
+    assert process.returncode == 0, out + err
     return json.loads(out)
 
 
