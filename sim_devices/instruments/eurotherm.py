@@ -3,10 +3,8 @@
 Source: Eurotherm 3200 Series Engineering Handbook HA028651 issue 7, pages 81 and 82, for addresses 1 to 25
 and 68 to 103 with the status word; public clients for 35, 111, 112, 273 and 531 and for the singles at
 twice the address above 0x8000, high half first. Assumed, for want of the handbook's other pages: values
-outside a range are refused with exception 3, a manual output in automatic mode with exception 2; a broken
-sensor reads as the top of the input range and takes the heater power to 0; the working set point starts at
-the temperature when the loop is closed; changes between manual and automatic are bumpless; alarm 1 is a
-high alarm.
+outside a range are refused with exception 3, a manual output in automatic mode with exception 2. Whether
+it has an answer that means busy is not known to us.
 """
 
 from __future__ import annotations
@@ -15,9 +13,11 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
+from sim_devices.instruments.eurotherm_loop import EurothermLoop, HeatedChamber, NotInThisMode, OutOfLimits
 from sim_devices.modbus import ModbusException, ModbusInstrument, float_words
+from sim_devices.wire import Breakdown
 from ssblab.clock import Clock
 
 __all__ = ["HeatedChamber", "SimulatedEurotherm3216"]
@@ -25,15 +25,8 @@ __all__ = ["HeatedChamber", "SimulatedEurotherm3216"]
 _SINGLES_FROM = 0x8000
 _OUTPUT_DECIMALS = 1
 _RATE_DECIMALS = 1
-_OVER_RANGE = 0.05  # share of the span above the range at which the status word tells it
 _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
-
-
-class HeatedChamber(Protocol):
-    """The furnace with the controller's sensor in it."""
-
-    def temperature_C(self) -> float:
-        """Temperature at the sensor now; whoever integrates the furnace brings it up to now before."""
+_LOOP_BREAK, _OVER_RANGE = 6, 10
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,8 @@ class _Parameter:
     decimals: int | None = None
 
 
-class SimulatedEurotherm3216(ModbusInstrument):
-    """Ramps its working set point to the target and drives a heater by proportional and integral action.
-
-    The laboratory calls `advance` as it integrates the furnace: in steps of about a second while `acts` is
-    true, in one step of any length while it is not, because the heater power is constant then.
+class SimulatedEurotherm3216(EurothermLoop, ModbusInstrument):
+    """A controller behind Modbus; see `EurothermLoop` for what it does, and who calls `advance`.
 
     Parameters
     ----------
@@ -57,26 +47,12 @@ class SimulatedEurotherm3216(ModbusInstrument):
         What it controls.
     decimals : int
         Decimals of temperatures on the display, and in their integer registers.
-    proportional_band_K : float
-        Error that alone gives full power.
-    integral_time_s : float
-        Time in which a constant error gives as much again by integral action.
-    range_C : tuple of float
-        Lowest and highest temperature of the sensor input; set-point limits start there.
-
-    Attributes
-    ----------
-    sensor_broken : bool
-        A fault of the sensor.
-    working_setpoint_C : float
-        On the ramp.
-    output_fraction : float
-        Heater power, 0 to 1.
-    alarm_C : float
-        Alarm 1 is active above it.
+    proportional_band_K, integral_time_s, range_C
+        Of the loop.
     """
 
     latency_s = 0.02
+    breakdowns: tuple[Breakdown, ...] = ("error", "over_range")
 
     def __init__(
         self,
@@ -91,64 +67,15 @@ class SimulatedEurotherm3216(ModbusInstrument):
         range_C: tuple[float, float] = (0.0, 1200.0),
     ) -> None:
         super().__init__(clock, unit=unit, framing=framing)
-        self._furnace = furnace
         self._decimals = decimals
-        self._proportional_band_K = proportional_band_K
-        self._integral_time_s = integral_time_s
-        self._range_low_C, self._range_high_C = range_C
-        self._low_limit_C, self._high_limit_C = range_C
-        self.alarm_C = self._range_high_C
-        self.sensor_broken = False
-        self._manual = True
-        self._manual_fraction = 0.0
-        self._control_fraction = 0.0
-        self._integral_fraction = 0.0
-        self._target_C = self._range_low_C
-        self.working_setpoint_C = self._range_low_C
-        self._rate_K_min = 0.0
         self._ramp_unit = 0
+        self.start_loop(
+            furnace,
+            proportional_band_K=proportional_band_K,
+            integral_time_s=integral_time_s,
+            range_C=range_C,
+        )
         self._parameters = self._map()
-
-    @property
-    def acts(self) -> bool:
-        """Whether the heater power may change by itself."""
-        return not (self._manual or self.sensor_broken)
-
-    @property
-    def output_fraction(self) -> float:
-        """Heater power, 0 to 1."""
-        if self._manual:
-            return self._manual_fraction
-        return 0.0 if self.sensor_broken else self._control_fraction
-
-    def advance(self, dt_s: float, temperature_C: float) -> None:
-        """Act once at the end of an interval.
-
-        Parameters
-        ----------
-        dt_s : float
-            Since the last action.
-        temperature_C : float
-            At the sensor now.
-        """
-        if self._manual:
-            self.working_setpoint_C = temperature_C
-        elif not self.sensor_broken:
-            self._move_setpoint(dt_s)
-            self._control(dt_s, self.working_setpoint_C - temperature_C)
-
-    def _move_setpoint(self, dt_s: float) -> None:
-        distance_K = self._target_C - self.working_setpoint_C
-        step_K = self._rate_K_min / 60.0 * dt_s if self._rate_K_min > 0 else math.inf
-        self.working_setpoint_C += min(max(distance_K, -step_K), step_K)
-
-    def _control(self, dt_s: float, error_K: float) -> None:
-        proportional = error_K / self._proportional_band_K
-        integral = self._integral_fraction + proportional * dt_s / self._integral_time_s
-        wanted = proportional + integral
-        self._control_fraction = min(max(wanted, 0.0), 1.0)
-        if wanted == self._control_fraction:  # a heater at its end would wind the integral up
-            self._integral_fraction = integral
 
     def read_holding_register(self, address: int) -> int:
         """Integer registers, and halves of singles."""
@@ -194,7 +121,12 @@ class SimulatedEurotherm3216(ModbusInstrument):
             raise ModbusException(_ILLEGAL_ADDRESS)
         if not math.isfinite(value):
             raise ModbusException(_ILLEGAL_VALUE)
-        parameter.write(value)
+        try:
+            parameter.write(value)
+        except OutOfLimits:
+            raise ModbusException(_ILLEGAL_VALUE) from None
+        except NotInThisMode:
+            raise ModbusException(_ILLEGAL_ADDRESS) from None
 
     def _map(self) -> dict[int, _Parameter]:
         places = self._decimals
@@ -219,58 +151,14 @@ class SimulatedEurotherm3216(ModbusInstrument):
         }
 
     def _read_temperature(self) -> float:
-        return self._range_high_C if self.sensor_broken else self._furnace.temperature_C()
-
-    def _read_output(self) -> float:
-        return 100.0 * self.output_fraction
+        return self._range_high_C if self.broken("over_range") else super()._read_temperature()
 
     def _status(self) -> int:
-        temperature_C = self._read_temperature()
-        span_C = self._range_high_C - self._range_low_C
-        bits = {
-            0: temperature_C > self.alarm_C,
-            4: self._manual,
-            5: self.sensor_broken,
-            10: temperature_C > self._range_high_C + _OVER_RANGE * span_C,
-        }
+        bits = self._status_bits() | {_LOOP_BREAK: self.broken("error")}
+        bits[_OVER_RANGE] |= self.broken("over_range")
         return sum(active << bit for bit, active in bits.items())
 
-    def _write_target(self, value_C: float) -> None:
-        self._target_C = _within(value_C, self._low_limit_C, self._high_limit_C)
-
-    def _write_output(self, percent: float) -> None:
-        if not self._manual:
-            raise ModbusException(_ILLEGAL_ADDRESS)
-        self._manual_fraction = _within(percent, 0.0, 100.0) / 100.0
-
-    def _write_alarm(self, value_C: float) -> None:
-        self.alarm_C = _within(value_C, self._range_low_C, self._range_high_C)
-
-    def _write_rate(self, rate_K_min: float) -> None:
-        self._rate_K_min = _within(rate_K_min, 0.0, 3000.0)
-
-    def _write_high_limit(self, value_C: float) -> None:
-        self._high_limit_C = _within(value_C, self._low_limit_C, self._range_high_C)
-        self._target_C = min(self._target_C, self._high_limit_C)
-
-    def _write_low_limit(self, value_C: float) -> None:
-        self._low_limit_C = _within(value_C, self._range_low_C, self._high_limit_C)
-        self._target_C = max(self._target_C, self._low_limit_C)
-
-    def _write_mode(self, value: float) -> None:
-        manual = bool(_within(value, 0, 1))
-        if manual and not self._manual:
-            self._manual_fraction = self.output_fraction
-        elif self._manual and not manual:
-            self.working_setpoint_C = self._furnace.temperature_C()
-            self._control_fraction = self._integral_fraction = self._manual_fraction
-        self._manual = manual
-
     def _write_ramp_unit(self, value: float) -> None:
-        self._ramp_unit = int(_within(value, 0, 2))
-
-
-def _within(value: float, low: float, high: float) -> float:
-    if not low <= value <= high:
-        raise ModbusException(_ILLEGAL_VALUE)
-    return value
+        if value not in (0, 1, 2):
+            raise OutOfLimits
+        self._ramp_unit = int(value)
