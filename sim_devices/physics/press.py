@@ -1,0 +1,252 @@
+"""A press: a ram that is driven, a frame that gives, and a sample between the platens that creeps.
+
+The sample is a standard linear solid: a spring in parallel with a Maxwell element, so that its force relaxes
+at a fixed gap and it creeps under a constant force. The frame is a spring in series with it. Friction holds
+the ram back until the drive has wound up by a small distance. All of it is linear between two events, and
+solved exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+
+from ssblab.clock import Clock
+
+__all__ = ["PressFrame", "Sample"]
+
+_BISECTIONS = 40
+_AT_END_MM = 1e-9
+
+
+@dataclass
+class Sample:
+    """A powder compact between the platens.
+
+    Parameters
+    ----------
+    thickness_mm, area_mm2 : float
+        Without load.
+    modulus_MPa : float
+        Relaxed, in compression; placeholder, plausible 500 to 20000 for a cold-pressed compact in its die.
+    relaxing_share : float
+        Force of the Maxwell element over that of the spring, at once after a step; placeholder.
+    relaxation_s : float
+        Time constant of the Maxwell element; placeholder.
+    """
+
+    thickness_mm: float = 1.0
+    area_mm2: float = 100.0
+    modulus_MPa: float = 2000.0
+    relaxing_share: float = 0.15
+    relaxation_s: float = 120.0
+
+    @property
+    def stiffness_N_mm(self) -> float:
+        """Of the relaxed sample, N/mm."""
+        return self.modulus_MPa * self.area_mm2 / self.thickness_mm
+
+
+class PressFrame:
+    """A ram over its travel, 0 being open; it moves at a constant speed until it arrives, halts or stalls.
+
+    Parameters
+    ----------
+    clock : Clock
+        Its time moves the press.
+    generator : numpy.random.Generator
+        Of the noise of force and displacement.
+    gap_mm : float
+        Distance of the platens when the ram is at 0.
+    travel_mm : float
+        Of the ram; it stalls at both ends.
+    frame_N_mm : float
+        Stiffness of frame and load cell; placeholder, plausible 5000 to 200000.
+    thrust_N : float
+        At which the drive stalls; placeholder.
+    windup_mm : float
+        How far the drive must turn back before friction lets the ram follow; placeholder.
+    force_noise_N, displacement_noise_mm : float
+        Standard deviation of a reading; placeholders.
+    position_mm : float
+        Where the ram stands at the beginning.
+    sample : mapping
+        Options of `Sample`.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        generator: np.random.Generator,
+        *,
+        gap_mm: float = 11.0,
+        travel_mm: float = 25.0,
+        frame_N_mm: float = 20000.0,
+        thrust_N: float = 12000.0,
+        windup_mm: float = 0.0005,
+        force_noise_N: float = 0.5,
+        displacement_noise_mm: float = 0.00005,
+        position_mm: float = 5.0,
+        sample: dict[str, float] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._generator = generator
+        self.gap_mm = gap_mm
+        self.travel_mm = travel_mm
+        self.frame_N_mm = frame_N_mm
+        self.thrust_N = thrust_N
+        self.windup_mm = windup_mm
+        self.force_noise_N = force_noise_N
+        self.displacement_noise_mm = displacement_noise_mm
+        self.sample = Sample(**(sample or {}))
+        self._stalled = False
+        self._now_s = clock.monotonic()
+        self._drive_mm = self._ram_mm = position_mm
+        self._flow_mm = 0.0  # of the Maxwell element's dashpot
+        self._target_mm = position_mm
+        self._speed_mm_s = 0.0
+
+    def drive(self, target_mm: float, speed_mm_s: float) -> None:
+        """Go to a position at a speed (> 0), from now on; whatever went on before is given up."""
+        self.advance()
+        self._stalled = False
+        self._target_mm, self._speed_mm_s = target_mm, abs(speed_mm_s)
+
+    def halt(self) -> None:
+        """Stand still from now on."""
+        self.advance()
+        self._target_mm, self._speed_mm_s = self._drive_mm, 0.0
+
+    def stalled(self) -> bool:
+        """Whether the last motion ended in a stall."""
+        self.advance()
+        return self._stalled
+
+    def position_mm(self) -> float:
+        """Where the drive is, as its step counter or encoder sees it."""
+        self.advance()
+        return self._drive_mm
+
+    def arrives_s(self) -> float | None:
+        """Monotonic time at which the motion ends if nothing stops it, or None while it stands still."""
+        self.advance()
+        left_mm = abs(self._target_mm - self._drive_mm)
+        return self._now_s + left_mm / self._speed_mm_s if left_mm and self._speed_mm_s else None
+
+    def force_N(self) -> float:
+        """Force on the load cell, compression positive, with the noise of a reading."""
+        return self.true_force_N() + self.force_noise_N * float(self._generator.standard_normal())
+
+    def true_force_N(self) -> float:
+        """Force on the load cell without noise."""
+        self.advance()
+        return self._force_N(self._ram_mm, self._flow_mm)
+
+    def distance_mm(self) -> float:
+        """Distance of the platens, with noise: the sample's thickness where they touch it."""
+        return self.true_distance_mm() + self.displacement_noise_mm * float(self._generator.standard_normal())
+
+    def true_distance_mm(self) -> float:
+        """Distance of the platens without noise."""
+        self.advance()
+        return self.gap_mm - self._ram_mm + self._force_N(self._ram_mm, self._flow_mm) / self.frame_N_mm
+
+    def advance(self) -> None:
+        """Bring the press up to the time of the clock."""
+        left_s = self._clock.monotonic() - self._now_s
+        self._now_s += left_s
+        while left_s > 0.0:
+            left_s -= self._step(left_s)
+
+    def _step(self, longest_s: float) -> float:
+        """Go on until the first of: end of the interval, arrival, friction overcome, contact, stall."""
+        ahead_mm = self._target_mm - self._drive_mm
+        direction = (ahead_mm > 0.0) - (ahead_mm < 0.0) if self._speed_mm_s > 0.0 else 0
+        end_mm = self.travel_mm if direction > 0 else 0.0
+        if direction and (end_mm - self._drive_mm) * direction <= _AT_END_MM:
+            self._stall()
+            direction = 0
+        if not direction:
+            self._speed_mm_s = 0.0
+            step_s, _ = self._until_event(longest_s, 0.0)
+            self._ram_mm, self._flow_mm = self._state_after(step_s, 0.0)
+            return step_s
+        goal_mm = min(self._target_mm, end_mm) if direction > 0 else max(self._target_mm, end_mm)
+        speed_mm_s = direction * self._speed_mm_s
+        step_s = min(longest_s, (goal_mm - self._drive_mm) / speed_mm_s)
+        slack_mm = (self._ram_mm - self._drive_mm) * direction + self.windup_mm
+        stuck = slack_mm > _AT_END_MM
+        if stuck:
+            step_s = min(step_s, slack_mm / self._speed_mm_s)
+        ram_mm_s = 0.0 if stuck else speed_mm_s
+        step_s, stalls = self._until_event(step_s, ram_mm_s)
+        self._ram_mm, self._flow_mm = self._state_after(step_s, ram_mm_s)
+        self._drive_mm += speed_mm_s * step_s
+        if abs(goal_mm - self._drive_mm) < _AT_END_MM:
+            self._drive_mm = goal_mm
+        if stalls:
+            self._stall()
+        return step_s
+
+    def _stall(self) -> None:
+        self._stalled = True
+        self._target_mm, self._speed_mm_s = self._drive_mm, 0.0
+
+    def _until_event(self, step_s: float, ram_mm_s: float) -> tuple[float, bool]:
+        """Time to the first contact, loss of contact or stall within a step; whether it is a stall."""
+        touches = self._touches(self._ram_mm, self._flow_mm)
+
+        def changes(after_s: float) -> bool:
+            return self._touches(*self._state_after(after_s, ram_mm_s)) != touches
+
+        def stalls(after_s: float) -> bool:
+            return ram_mm_s > 0.0 and self._force_N(*self._state_after(after_s, ram_mm_s)) > self.thrust_N
+
+        for happens, is_stall in ((changes, False), (stalls, True)):
+            if happens(step_s):
+                low_s, high_s = 0.0, step_s
+                for _ in range(_BISECTIONS):
+                    middle_s = 0.5 * (low_s + high_s)
+                    low_s, high_s = (low_s, middle_s) if happens(middle_s) else (middle_s, high_s)
+                return high_s, is_stall
+        return step_s, False
+
+    def _touches(self, ram_mm: float, flow_mm: float) -> bool:
+        """Whether the platens reach the sample, which has not yet swollen back from its last compression."""
+        maxwell = self.sample.relaxing_share
+        return self._reach_mm(ram_mm) > flow_mm * maxwell / (1.0 + maxwell) and self._reach_mm(ram_mm) > 0.0
+
+    def _reach_mm(self, ram_mm: float) -> float:
+        return ram_mm - (self.gap_mm - self.sample.thickness_mm)
+
+    def _compression_mm(self, ram_mm: float, flow_mm: float) -> float:
+        spring = self.sample.stiffness_N_mm
+        maxwell = spring * self.sample.relaxing_share
+        return (self.frame_N_mm * self._reach_mm(ram_mm) + maxwell * flow_mm) / (
+            self.frame_N_mm + spring + maxwell
+        )
+
+    def _force_N(self, ram_mm: float, flow_mm: float) -> float:
+        if not self._touches(ram_mm, flow_mm):
+            return 0.0
+        return max(0.0, self.frame_N_mm * (self._reach_mm(ram_mm) - self._compression_mm(ram_mm, flow_mm)))
+
+    def _state_after(self, step_s: float, ram_mm_s: float) -> tuple[float, float]:
+        """Ram and dashpot after a time at constant speed of the ram; the exact solution of the linear law."""
+        spring = self.sample.stiffness_N_mm
+        maxwell = spring * self.sample.relaxing_share
+        relaxation_s = self.sample.relaxation_s
+        ram_mm = self._ram_mm + ram_mm_s * step_s
+        if not self._touches(self._ram_mm, self._flow_mm):  # the free sample swells back
+            return ram_mm, self._flow_mm * exp(-step_s * spring / (spring + maxwell) / relaxation_s)
+        total = self.frame_N_mm + spring + maxwell
+        loss_per_s = (1.0 - maxwell / total) / relaxation_s
+        share = self.frame_N_mm / total / relaxation_s / loss_per_s
+
+        def follows(reach_mm: float) -> float:
+            return share * (reach_mm - ram_mm_s / loss_per_s)
+
+        away_mm = self._flow_mm - follows(self._reach_mm(self._ram_mm))
+        return ram_mm, follows(self._reach_mm(ram_mm)) + away_mm * exp(-step_s * loss_per_s)
