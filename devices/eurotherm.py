@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from devices.furnace import Furnace
-from devices.instrument import Identity, quality_of
-from ssblab.links import InstrumentError, LinkClosed, LinkSettings, LinkTimeout, ProtocolError
+from devices.instrument import About, Identity, quality_of
+from ssblab.links import InstrumentError, LinkClosed, LinkSettings, ProtocolError
 from ssblab.links.modbus import ModbusClient, float_from_registers, registers_from_float
 
 __all__ = ["Condition", "Eurotherm3216", "decode_condition", "decode_numbers"]
@@ -52,7 +52,6 @@ _FAULT_BITS = {
 _TOLERANCE = 0.05  # half of the last decimal that the instrument keeps of a set point, a rate or an output
 _OFF_WITHIN_S = 5.0
 _OFF_LOOK_S = 0.25
-_SAFE_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,18 @@ class Eurotherm3216(Furnace):
     """
 
     model = "Eurotherm 3216"
+    about = About(
+        maker="Eurotherm",
+        models="3216 and others of the 3200 series",
+        protocol="Modbus RTU or TCP, singles above 0x8000",
+        transport="RS-232 or RS-485, 9600 8N1; TCP through a gateway",
+        verified=(
+            "addresses of handbook HA028651, p. 81-82",
+            "minimalmodbus 2.1 against the simulated instrument",
+        ),
+        unsupported="the programmer, tuning, alarm settings; known by its status word alone; addresses 35, "
+        "111, 112, 273 and 531 are from public clients, as the handbook's other pages were not at hand",
+    )
     settings: ClassVar[LinkSettings] = LinkSettings(timeout_s=1.0, serial="9600 8N1")
 
     def __init__(self, *, unit: int = 1, framing: Literal["rtu", "tcp"] = "rtu", **kwargs: Any) -> None:
@@ -167,13 +178,7 @@ class Eurotherm3216(Furnace):
         Alarms and a lost sensor do not keep it from that. After a fault of the link it looks how far it
         came and goes on, once.
         """
-        for attempt in range(_SAFE_ATTEMPTS):
-            try:
-                self._switch_off()
-                return
-            except (LinkTimeout, LinkClosed):
-                if attempt == _SAFE_ATTEMPTS - 1:
-                    raise
+        self.insist(self._switch_off)
 
     def _switch_off(self) -> None:
         if not self._condition().manual:

@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.instrument import Cpt, Instrument
 from devices.signals import Measured, Setting
-from devices.status import Approach, Status
+from devices.status import Status
 
 __all__ = ["Furnace"]
 
@@ -65,7 +65,7 @@ class Furnace(Instrument):
         """Go to a temperature on a ramp; done when it has stayed within tolerance for `settle_s`.
 
         The time allowed is that of the ramp, or of passive cooling if that is slower, from the temperature
-        last read, plus a margin.
+        last read, plus a margin. The approach to another temperature that is still under way fails.
 
         Parameters
         ----------
@@ -87,10 +87,8 @@ class Furnace(Instrument):
         self.temperature_setpoint.check_value(temperature_C)
         self.ramp_rate.check_value(rate_K_min)
         longest_s = self._longest_approach_s(temperature_C, rate_K_min, tolerance_K)
-        return Approach(
-            self.clock,
-            self.name,
-            f"{self.name}: temperature",
+        return self.approach(
+            "temperature",
             "degC",
             start=lambda: self.write_ramp(temperature_C, rate_K_min),
             read=self._read_temperature,
@@ -99,7 +97,7 @@ class Furnace(Instrument):
             settle_s=settle_s,
             timeout_s=longest_s + settle_s,
             poll_s=_POLL_S,
-        ).status
+        )
 
     @abstractmethod
     def write_ramp(self, temperature_C: float, ramp_K_min: float) -> None:

@@ -11,7 +11,7 @@ from devices.dew_point_transmitter import DewPointTransmitter
 from devices.instrument import Cpt, LabDevice
 from devices.relay_io import RelayIO
 from devices.signals import Measured, Setting, Switch, Text
-from devices.status import Approach, NotReached, Status
+from devices.status import Status
 from ssblab.clock import Timer
 from ssblab.links import LinkError
 
@@ -78,7 +78,6 @@ class HumidityBox(LabDevice):
         self._transmitter = transmitter
         self._relays = relays
         self._loop: Timer | None = None
-        self._approach: Approach | None = None
         self._fault = ""
         self._in_control = False  # whether the last look gave a reading and the relays followed
         self._last_control_s = -math.inf
@@ -109,7 +108,8 @@ class HumidityBox(LabDevice):
     def set(self, dew_point_C: float) -> Status:
         """Bring the air to a dew point and hold it; done when it has stayed in the band for 5 min.
 
-        Control goes on afterwards, until `make_safe`. An approach that is still under way fails.
+        Control goes on afterwards, until `make_safe`. The approach to another dew point that is still under
+        way fails.
 
         Raises
         ------
@@ -117,12 +117,8 @@ class HumidityBox(LabDevice):
             If the dew point is outside the limits.
         """
         self.dew_point_setpoint.check_value(dew_point_C)
-        if self._approach is not None:
-            self._approach.cancel("was set anew")
-        self._approach = Approach(
-            self.clock,
-            self.name,
-            f"{self.name}: dew point",
+        return self.approach(
+            "dew point",
             "degC",
             start=lambda: self._start_control(dew_point_C),
             read=self._dew_point_controlled,
@@ -132,7 +128,6 @@ class HumidityBox(LabDevice):
             timeout_s=_SETTLE_TIMEOUT_S,
             poll_s=_POLL_S,
         )
-        return self._approach.status
 
     def make_safe(self) -> None:
         """End control and switch both dehumidifiers and the bleed off, confirmed relay by relay.
@@ -184,8 +179,7 @@ class HumidityBox(LabDevice):
         self._fault = fault
         self.state.record(fault, self.clock.now())
         self._secure()
-        if self._approach is not None:
-            self._approach.cancel(fault)
+        self.end_approaches(fault)
 
     def _secure(self) -> None:
         """Switch everything off; while that fails, the loop tries again each period."""
@@ -205,8 +199,6 @@ class HumidityBox(LabDevice):
 
     def _dew_point_controlled(self) -> float:
         """Dew point as the loop last read it; NaN, which is in no band, while the loop has lost it."""
-        if self._loop is None:
-            raise NotReached(f"{self.name}: dew point: control was ended before it was reached")
         return float(self.dew_point.get()) if self._in_control else math.nan
 
     @staticmethod

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, ClassVar
 
 from ophyd import Component as Cpt
 from ophyd import Device
 
 from devices.signals import Text
-from devices.status import Status
+from devices.status import ActionTimeout, Approach, Status
 from ssblab.clock import Clock
-from ssblab.links import InstrumentError, Link, LinkSettings, Transcript, WrongInstrument
+from ssblab.links import (
+    InstrumentError,
+    Link,
+    LinkClosed,
+    LinkSettings,
+    LinkTimeout,
+    Transcript,
+    WrongInstrument,
+)
+from ssblab.safety import outcome
 
-__all__ = ["Cpt", "Identity", "Instrument", "LabDevice", "quality_of"]
+__all__ = ["About", "Cpt", "Identity", "Instrument", "LabDevice", "quality_of"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What docs/instruments.md says of a driver.
+
+    Attributes
+    ----------
+    maker, models : str
+        As on the name plates.
+    protocol, transport : str
+        "SCPI"; "TCP 5025, raw" or "RS-232, 9600 8N1".
+    verified : tuple of str
+        How, beside our own simulated instrument: public clients with their version, frames that the maker
+        prints, captures from instruments.
+    unsupported : str
+        What the instrument can do and the driver does not, and what could not be verified.
+    """
+
+    maker: str
+    models: str
+    protocol: str
+    transport: str
+    verified: tuple[str, ...] = ()
+    unsupported: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,8 +77,19 @@ class Identity:
         return " ".join([self.maker, self.model, *(["(" + ", ".join(extra) + ")"] if extra else [])])
 
 
+def _ending_approaches(make_safe: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(make_safe)
+    def work(device: LabDevice) -> None:
+        device.end_approaches("was brought into its safe state")
+        make_safe(device)
+
+    return work
+
+
 class LabDevice(Device, ABC):
     """A device of a family: plans know it by its family's signals and verbs alone.
+
+    Whatever a `make_safe` does, the approaches that are under way end first, as failed.
 
     Parameters
     ----------
@@ -54,9 +102,15 @@ class LabDevice(Device, ABC):
     family: ClassVar[str] = ""
     action_timeout_s: ClassVar[float] = 30.0
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "make_safe" in vars(cls):
+            cls.make_safe = _ending_approaches(cls.make_safe)  # type: ignore[assignment, method-assign]
+
     def __init__(self, *, name: str, clock: Clock, **kwargs: Any) -> None:
         super().__init__("", name=name, **kwargs)
         self.clock = clock
+        self._approaches: dict[str, Approach] = {}
         for component in self.component_names:  # until they are read; ophyd would say the computer's time
             signal = getattr(self, component)
             signal.record(signal.get(), clock.now())
@@ -95,9 +149,75 @@ class LabDevice(Device, ABC):
         status = Status(self.clock, f"{self.name}: {what}", longest_s)
         return status.follow(self.clock.submit(self.name, work))
 
-    def stop(self, *, success: bool = False) -> None:
-        """Go to the safe state (bluesky calls this when a plan ends badly); on the worker, waited for."""
-        self.clock.submit(self.name, self.make_safe).result(self.action_timeout_s)
+    def approach(self, quantity: str, unit: str, **how: Any) -> Status:
+        """Wait until a quantity of the device is in its band; what was waiting for it before gives way.
+
+        Parameters
+        ----------
+        quantity, unit : str
+            What errors and progress shall name.
+        how
+            The further keyword arguments of `Approach`.
+        """
+        earlier = self._approaches.get(quantity)
+        approach = Approach(self.clock, self.name, f"{self.name}: {quantity}", unit, **how)
+        self._approaches[quantity] = approach
+        if earlier is not None:
+            earlier.give_way_to(approach)
+        return approach.status
+
+    def end_approaches(self, reason: str) -> None:
+        """Let the approaches that are under way fail."""
+        approaches, self._approaches = self._approaches, {}
+        for approach in approaches.values():
+            approach.cancel(reason)
+
+    def record(self, **values: float | str) -> None:
+        """Record readings of signals, all measured now."""
+        timestamp = self.clock.now()
+        for signal, value in values.items():
+            getattr(self, signal).record(value, timestamp)
+
+    def refused(self, problem: str) -> InstrumentError:
+        """Error for a device that says no, or whose state is not what it was told."""
+        return InstrumentError(problem, device=self.name)
+
+    def stop(self, *, success: bool = False) -> Awaitable[None] | None:
+        """Go to the safe state on the worker; bluesky calls this when a plan ends badly.
+
+        Returns
+        -------
+        awaitable or None
+            On the loop's thread, where a wait would stop everything else: what ends when it is reached. The
+            RunEngine awaits it. Elsewhere it has been reached on return.
+
+        Raises
+        ------
+        LinkError
+            If the safe state could not be reached or not be confirmed; also from the awaitable.
+        ActionTimeout
+            If that took too long; also from the awaitable.
+        """
+        work = self.clock.submit(self.name, self.make_safe)
+        if self.clock.on_loop() and not work.done():
+            return self._until_stopped(work)
+        try:
+            outcome(self.clock, work, self.action_timeout_s)
+        except TimeoutError as error:
+            raise (error if work.done() else self._not_stopped()) from None
+        return None
+
+    async def _until_stopped(self, work: Future[None]) -> None:
+        longest_s = self.clock.patience(self.action_timeout_s)
+        done = asyncio.wrap_future(work)
+        await asyncio.wait([done], timeout=longest_s)  # which cancels nothing: the worker goes on
+        if not work.done():
+            done.add_done_callback(asyncio.Future.exception)
+            raise self._not_stopped()
+        await done
+
+    def _not_stopped(self) -> ActionTimeout:
+        return ActionTimeout(f"{self.name}: safe state not confirmed within {self.action_timeout_s:g} s")
 
 
 class Instrument(LabDevice):
@@ -114,6 +234,7 @@ class Instrument(LabDevice):
     """
 
     model: ClassVar[str] = ""
+    about: ClassVar[About]
     settings: ClassVar[LinkSettings] = LinkSettings()
 
     quality = Cpt(Text, value="invalid", kind="normal", doc="Whether the reading is ok, invalid or saturated")
@@ -157,11 +278,12 @@ class Instrument(LabDevice):
         """Error for an instrument that says no, or whose state is not what it was told."""
         return InstrumentError(problem, device=self.name, address=self.link.address)
 
-    def record(self, **values: float | str) -> None:
-        """Record readings of signals, all measured now."""
-        timestamp = self.clock.now()
-        for signal, value in values.items():
-            getattr(self, signal).record(value, timestamp)
+    def insist(self, work: Callable[[], None]) -> None:
+        """Do what may be done twice, and once more after a fault of the link; on the worker."""
+        try:
+            work()
+        except (LinkTimeout, LinkClosed):
+            work()
 
     def _resynchronise(self) -> None:
         self.identity = self.identify()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devices.gas_alarm import MONITORING, GasAlarm
-from devices.instrument import Identity
+from devices.instrument import About, Identity
 from ssblab.links import ProtocolError
 from ssblab.links.modbus import ModbusClient, float_from_registers
 
@@ -120,6 +120,17 @@ class HoneywellMidas(GasAlarm):
     """
 
     model = "Honeywell Midas"
+    about = About(
+        maker="Honeywell",
+        models="Midas with a cartridge that measures in ppm or ppb",
+        protocol="Modbus TCP",
+        transport="TCP 502",
+        verified=(
+            "manual MIDAS-A-001, appendix A",
+            "order of words and fault codes of the numat/midas client",
+        ),
+        unsupported="inhibiting, thresholds (set at the detector); it has no name plate to be known by",
+    )
 
     def __init__(self, *, unit: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

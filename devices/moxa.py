@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from devices.instrument import Identity
+from devices.instrument import About, Identity
 from devices.relay_io import CHANNELS, RelayIO
 from ssblab.links import InstrumentError, LinkSettings
 from ssblab.links.modbus import ModbusClient
@@ -44,6 +44,17 @@ class MoxaE1214(RelayIO):
     """Moxa ioLogik E1214, on port 502."""
 
     model = "Moxa ioLogik E1214"
+    about = About(
+        maker="Moxa",
+        models="ioLogik E1214",
+        protocol="Modbus TCP",
+        transport="TCP 502",
+        verified=(
+            "register map of the E1200 manual, 2016 and later",
+            "name plate and watchdog flag of an E1212",
+        ),
+        unsupported="counters, pulse outputs, peer-to-peer; watchdog and safe states are set on its web page",
+    )
     settings: ClassVar[LinkSettings] = LinkSettings(timeout_s=1.0)
 
     def __init__(self, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, ClassVar
 
-from devices.instrument import Identity
+from devices.instrument import About, Identity
 from devices.vacuum_gauge import OVER_RANGE, VacuumGauge
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
@@ -98,6 +98,14 @@ class PfeifferTpg(VacuumGauge):
     """
 
     model = "Pfeiffer TPG 361/362"
+    about = About(
+        maker="Pfeiffer Vacuum",
+        models="TPG 361, TPG 362",
+        protocol="Pfeiffer mnemonics",
+        transport="TCP 8000; USB or RS-485, 9600 8N1",
+        verified=("manuals BG 5510 BEN and BG 5195 BEN", "identity captured from a TPG 362"),
+        unsupported="switching gauges on and off, set points, degassing; the Pfeiffer Vacuum protocol",
+    )
     settings: ClassVar[LinkSettings] = LinkSettings(timeout_s=1.0, serial="9600 8N1", wake=_ETX)
 
     def __init__(self, *, channel: int = 1, **kwargs: Any) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from devices.gas_sensor import GasSensor
-from devices.instrument import Identity
+from devices.instrument import About, Identity
 from ssblab.links import LinkSettings, ProtocolError, line
 
 __all__ = ["Reading", "SpecDgs", "decode_reading"]
@@ -103,6 +103,14 @@ class SpecDgs(GasSensor):
     """
 
     model = "SPEC DGS or DGS2"
+    about = About(
+        maker="SPEC Sensors",
+        models="DGS and DGS2, one gas each",
+        protocol="SPEC UART, lines of text",
+        transport="UART or USB, 9600 8N1",
+        verified=("the maker's Arduino library", "public code for DGS2 and for the stream"),
+        unsupported="zeroing and other settings; DGS2 is known from public code alone",
+    )
     settings: ClassVar[LinkSettings] = LinkSettings(timeout_s=3.0, serial="9600 8N1")
 
     #: 15 % of reading, for a sensor zeroed after 60 min of power (SPEC data sheet DGS-IAQ 968-040, March

@@ -76,6 +76,19 @@ class Status(StatusBase):
         future.add_done_callback(ended)
         return self
 
+    def end_with(self, other: Status) -> None:
+        """End as another status ends, which then also has the timeout."""
+        self._timer.cancel()
+
+        def ended(status: Status) -> None:
+            error = status.exception(timeout=0)
+            if error is None:
+                self.finish()
+            else:
+                self.fail(error)
+
+        other.add_callback(ended)
+
     def watch(self, watcher: Callable[..., None]) -> None:
         """Subscribe to progress (the keywords of bluesky's progress bars)."""
         self._watchers.append(watcher)
@@ -138,6 +151,7 @@ class Approach:
         self._tolerance = tolerance
         self._settle_s = settle_s
         self._timeout_s = timeout_s
+        self._cancelled = False
         self._begin = clock.monotonic()
         self._in_band_since = math.inf
         self._initial = self._last = math.nan
@@ -148,6 +162,8 @@ class Approach:
 
     def _starting(self, start: Callable[[], None]) -> Callable[[], None]:
         def work() -> None:
+            if self._cancelled:  # before the worker came to it
+                return
             try:
                 start()
             except Exception as error:
@@ -157,8 +173,20 @@ class Approach:
 
     def cancel(self, reason: str) -> None:
         """Give up: the status fails with the reason."""
+        self._cancelled = True
         self._timer.cancel()
         self.status.fail(NotReached(f"{self._name}: {reason} {self._so_far()}"))
+
+    def give_way_to(self, other: Approach) -> None:
+        """Give up for another approach: end as it ends if it has the same target, else fail.
+
+        A plan that goes on after a pause sets things a second time.
+        """
+        if other._target != self._target:
+            self.cancel("was set anew")
+            return
+        self._timer.cancel()
+        self.status.end_with(other.status)
 
     def _look(self) -> None:
         try:

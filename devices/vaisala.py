@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from devices.dew_point_transmitter import DewPointTransmitter
-from devices.instrument import Cpt, Identity, quality_of
+from devices.instrument import About, Cpt, Identity, quality_of
 from devices.signals import Setting
 from ssblab.links import InstrumentError, LinkSettings
 from ssblab.links.modbus import ModbusClient, float_from_registers, registers_from_float
@@ -80,6 +80,14 @@ class VaisalaDewPoint(DewPointTransmitter):
     """
 
     model = "Vaisala DRYCAP"
+    about = About(
+        maker="Vaisala",
+        models="DRYCAP transmitters and probes with self-test registers: DMT143, DMT340, DMP5 to DMP8",
+        protocol="Modbus RTU or TCP, low word first",
+        transport="RS-485, 19200 8N2; TCP through a gateway",
+        verified=("frames that the maker prints", "minimalmodbus 2.1 against the simulated instrument"),
+        unsupported="probes behind an Indigo500, DPT145, DPT146; sensor purge and settings but the pressure",
+    )
     accuracy_K = 2.0  # of dew point, DMT143 data sheet; less below -60 degC
     settings: ClassVar[LinkSettings] = LinkSettings(serial="19200 8N2")
 

@@ -137,6 +137,7 @@ def moisture_exposure(
         "devices": {role: device.name for role, device in vars(rig).items()},
         FIGURES_KEY: "plans.moisture_figures:figures_of_merit",
         "h2s_relative_accuracy": h2s.relative_accuracy,
+        "flow_relative_accuracy": mfc.relative_accuracy,
         "dew_point_accuracy_K": box.accuracy_K,
         "dew_point_tolerance_K": box.tolerance_K,
         "purge_flow_mL_min": vessel.purge_flow.get(),

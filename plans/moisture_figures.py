@@ -32,7 +32,7 @@ __all__ = ["MoistureRun", "figures_of_merit"]
 
 logger = logging.getLogger(__name__)
 
-_FLOW_RELATIVE = 0.006 / math.sqrt(3)  # Alicat MC: +/-0.6 % of reading, taken as a rectangular distribution
+_FLOW_ACCURACY_BEFORE = 0.006  # of runs whose start document does not say it: all had an Alicat MC
 _PRESSURE_Pa = 101325.0
 _PRESSURE_UNCERTAINTY_Pa = 1500.0  # of the weather at sea level; the box's pressure is not measured
 _SMOOTHING_S = 300.0
@@ -110,8 +110,14 @@ class MoistureRun:
             zero_uncertainty_ppb=float(np.std(zero, ddof=1) / math.sqrt(len(zero))),
             mass_uncertainty_g=self.sample.get("mass_uncertainty_g"),
             calibration_relative_uncertainty=self.run.start["h2s_relative_accuracy"] / math.sqrt(3),
-            flow_relative_uncertainty=_FLOW_RELATIVE,
+            flow_relative_uncertainty=self.flow_relative_uncertainty,
         )
+
+    @property
+    def flow_relative_uncertainty(self) -> float:
+        """Relative standard uncertainty of the flow: the accuracy is taken as a rectangular distribution."""
+        accuracy: float = self.run.start.get("flow_relative_accuracy", _FLOW_ACCURACY_BEFORE)
+        return accuracy / math.sqrt(3)
 
 
 def _sound(values: NDArray[Any], quality: NDArray[Any]) -> NDArray[np.float64]:
@@ -204,7 +210,7 @@ def _air(run: MoistureRun) -> Iterable[Value]:
         mass_g=run.sample["mass_g"],
         dew_point_uncertainty_K=uncertainty_K,
         pressure_uncertainty_Pa=_PRESSURE_UNCERTAINTY_Pa,
-        flow_relative_uncertainty=_FLOW_RELATIVE,
+        flow_relative_uncertainty=run.flow_relative_uncertainty,
         mass_uncertainty_g=run.sample.get("mass_uncertainty_g"),
     )
     band: dict[str, Any] = {

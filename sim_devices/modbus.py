@@ -50,7 +50,8 @@ class ModbusInstrument(SimulatedInstrument, ABC):
     """One unit on a Modbus line or port.
 
     A subclass gives meaning to addresses by overriding the `read_*`, `write_*` and `identification`
-    methods it has; those it leaves alone answer "illegal function". Addresses count from 0.
+    methods it has; those it leaves alone answer "illegal function". Addresses count from 0. While it is
+    `broken("busy")` it answers everything with exception 6.
 
     Parameters
     ----------
@@ -131,6 +132,8 @@ class ModbusInstrument(SimulatedInstrument, ABC):
 
     def _answer(self, pdu: bytes) -> bytes:
         try:
+            if self.broken("busy"):
+                raise ModbusException(6)
             return self._execute(pdu)
         except ModbusException as refusal:
             return bytes([pdu[0] | 0x80, refusal.code])

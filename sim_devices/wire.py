@@ -60,12 +60,12 @@ class SimulatedInstrument(ABC):
         self._lasting_fault: Fault | None = None
         self._breakdowns: set[Breakdown] = set()
 
+    @abstractmethod
     def power_on(self) -> None:
         """Bring all volatile state to what it is after power-up; outputs off, as the maker says.
 
         An instrument's own constructor calls it, and `power_cycle`.
         """
-        raise NotImplementedError
 
     def power_cycle(self) -> None:
         """Lose power and get it back: volatile state is gone, and so are all connections."""
@@ -135,6 +135,7 @@ class _Connection:
         self.sock = sock
         self.buffer = bytearray()
         self.outbox: list[tuple[float, int, bytes | None]] = []  # None tears the connection down
+        self.said_until_s = 0.0
 
     def read(self) -> bytes:
         return self.sock.recv(_READ_BYTES) if self.sock else os.read(self.fileno, _READ_BYTES)
@@ -295,8 +296,8 @@ class Wires:
                 self._queue(connection, sent, self._clock.monotonic())
 
     def _queue(self, connection: _Connection, data: bytes, due: float) -> None:
-        """Put bytes into the outbox, behind all that was said before: a wire keeps the order."""
-        due = max([due, *(earlier for earlier, _, _ in connection.outbox)])
+        """Put bytes into the outbox, behind all that was said before, but for what a fault holds back."""
+        connection.said_until_s = due = max(due, connection.said_until_s)
         for delay_s, part in _spoil(data, connection.instrument.next_fault()):
             heapq.heappush(connection.outbox, (due + delay_s, next(self._numbers), part))
 
@@ -321,6 +322,7 @@ class Wires:
     def _drop(self, connection: _Connection, *, reset: bool = False) -> None:
         if connection.sock is None:
             connection.outbox.clear()
+            connection.said_until_s = 0.0
             return
         self._selector.unregister(connection.sock)
         if reset:

@@ -169,6 +169,10 @@ class Guard:
             await self._off_loop(interlock.check)
 
     async def _reach_safe_state(self, _: Msg) -> None:
+        # What was told before is over: moves that fail because their devices are made safe must not be thrown
+        # into the plan while it makes its end.
+        self._run_engine._pardon_failures.set()
+        self._run_engine._pardon_failures = asyncio.Event()
         self._note(await self._off_loop(self._safe_state.reach))
 
     async def _off_loop(self, work: Callable[[], Any]) -> Any:

@@ -1,7 +1,12 @@
 """Alicat MC-series mass-flow controller, ASCII protocol, firmware 10v20.
 
 Source: replies captured from an MC-500SCCM-D, firmware 10v20.0-R24, as published in the fixtures of the
-alicatlib client; Alicat serial primer. 19200 baud 8N1, unit id A-Z, lines end with CR both ways.
+alicatlib client; Alicat serial primer; status MOV and ADC: table of device status, Alicat EtherNet/IP manual,
+assembly 101. 19200 baud 8N1, unit id A-Z, lines end with CR both ways.
+
+Unit id and full scale are in permanent memory. The set point is not kept here when power is lost, nor is a
+valve hold: the maker lets users choose whether a set point is saved, and the default is not known to us. The
+reading beyond the range, 28 % above full scale, is a placeholder.
 """
 
 from __future__ import annotations
@@ -9,9 +14,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from sim_devices.line import LineInstrument
+from sim_devices.wire import Breakdown
 from ssblab.clock import Clock
 
 __all__ = ["FlowPath", "SimulatedAlicat"]
+
+_BEYOND = 1.28  # of the full scale: where a reading ends
 
 
 class FlowPath(Protocol):
@@ -30,7 +38,7 @@ class FlowPath(Protocol):
 
 
 class SimulatedAlicat(LineInstrument):
-    """Answers polls (`A`), set points (`AS`, `ALS`), valve holds (`AHC`, `AC`) and questions of identity.
+    """Answers polls (`A`), set points (`AS`, `ALS`), valve holds (`AHP`, `AHC`, `AC`), and who it is.
 
     Parameters
     ----------
@@ -41,6 +49,7 @@ class SimulatedAlicat(LineInstrument):
     """
 
     latency_s = 0.02
+    breakdowns: tuple[Breakdown, ...] = ("error", "over_range")
 
     def __init__(
         self, clock: Clock, path: FlowPath, *, full_scale_mL_min: float = 1000.0, unit: str = "A"
@@ -49,9 +58,14 @@ class SimulatedAlicat(LineInstrument):
         self._path = path
         self._unit = unit
         self.full_scale_mL_min = full_scale_mL_min
-        self._setpoint_mL_min = 0.0
-        self._closed = False
         self.extra_status = ""  #: status codes such as "TMF" or "OVR", as a fault of the instrument
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Forget set point and valve hold: no flow."""
+        self._setpoint_mL_min = 0.0
+        self._hold = ""  # where the valve is held: "position", "closed", or ""
+        self._drive()
 
     def answer(self, line: str) -> bytes:
         """Give the reply to one command."""
@@ -77,10 +91,8 @@ class SimulatedAlicat(LineInstrument):
             return self._set(command[3:], self._setpoint_reply)
         if command.startswith("S") and command[1:2] in "+-0123456789." and command != "S":
             return self._set(command[1:], self._frame)
-        if command == "HC":
-            return self._hold(closed=True)
-        if command == "C":
-            return self._hold(closed=False)
+        if command in ("HP", "HC", "C"):
+            return self._hold_valve({"HP": "position", "HC": "closed", "C": ""}[command])
         return b"?\r"
 
     def _set(self, text: str, reply: object) -> bytes:
@@ -93,21 +105,24 @@ class SimulatedAlicat(LineInstrument):
         assert callable(reply)
         return bytes(reply())
 
-    def _hold(self, *, closed: bool) -> bytes:
-        self._closed = closed
+    def _hold_valve(self, hold: str) -> bytes:
+        self._hold = hold
         self._drive()
         return self._frame()
 
     def _drive(self) -> None:
-        self._path.setpoint_mL_min = 0.0 if self._closed else self._setpoint_mL_min
+        if self._hold != "position":  # a valve that is held where it is follows no set point
+            self._path.setpoint_mL_min = 0.0 if self._hold else self._setpoint_mL_min
 
     def _frame(self) -> bytes:
         pressure_psia = self._path.pressure_kPa() / 6.894757
         temperature_C = self._path.temperature_C()
-        mass_flow = self._path.flow_mL_min()
+        beyond = self.broken("over_range")
+        mass_flow = _BEYOND * self.full_scale_mL_min if beyond else self._path.flow_mL_min()
         volume_flow = mass_flow * (temperature_C + 273.15) / 298.15 * 101.325 / self._path.pressure_kPa()
-        held = ["HLD"] if self._closed else []
-        codes = "".join(f" {code}" for code in [*self.extra_status.split(), *held])
+        shown = {"ADC": self.broken("error"), "MOV": beyond, "HLD": bool(self._hold)}
+        status = [*self.extra_status.split(), *(code for code, on in shown.items() if on)]
+        codes = "".join(f" {code}" for code in status)
         numbers = f"{pressure_psia:+07.2f} {temperature_C:+07.2f} {volume_flow:+07.2f} {mass_flow:+07.2f}"
         return self._line(f"{numbers} {self._setpoint_mL_min:+07.2f} {'Air':>6}{codes}", gap=" ")
 

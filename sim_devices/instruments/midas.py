@@ -2,18 +2,21 @@
 
 Source: Honeywell MIDAS-A-001 user manual, appendix A, tables A1 to A3. Low word first, and ppm also with a
 ppb display, as the numat/midas client found on instruments. Placeholders, for which no source was at hand:
-latency, warm-up time, and that a reset clears an alarm only for as long as the gas is below the threshold.
-Thresholds can't be written here.
+latency, warm-up time, that a reset clears an alarm only for as long as the gas is below the threshold, what a
+loss of power clears (latched alarms and faults, inhibition, the count of seconds), and the concentration that
+is shown beyond the range. Busy is exception 6 of the Modbus specification. Thresholds can't be written here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from sim_devices.modbus import ModbusException, ModbusInstrument, float_words
+from sim_devices.wire import Breakdown
 from ssblab.clock import Clock
 
-__all__ = ["SimulatedMidas"]
+__all__ = ["RoomAir", "SimulatedMidas"]
 
 _WARM_UP, _MONITORING, _ALARMS_INHIBITED, _FAULTS_INHIBITED, _ALL_INHIBITED = range(5)
 _REGISTERS = 16
@@ -29,6 +32,15 @@ _INHIBIT = {
 _DECIMALS = 2
 _UNIT_CODES = {"ppm": 1, "ppb": 2, "% volume": 4, "% LEL": 8, "mA": 16}
 _FIRST_INSTRUMENT_FAULT = 30
+_OVER_RANGE, _FAILED = 10, 49  # m10; F49 stands for any fault of the instrument
+_RANGE_ppm = 100.0
+
+
+class RoomAir(Protocol):
+    """The air at the detector."""
+
+    def concentration_ppm(self) -> float:
+        """Gas at the sample inlet now."""
 
 
 class SimulatedMidas(ModbusInstrument):
@@ -36,12 +48,12 @@ class SimulatedMidas(ModbusInstrument):
 
     Parameters
     ----------
-    concentration_ppm : callable
-        Gas at the sample inlet now.
+    air : RoomAir
+        What it draws in.
     low_threshold_ppm, high_threshold_ppm : float
         Alarm levels.
     warm_up_s : float
-        Time after construction in which it does not watch yet.
+        Time after power-up in which it does not watch yet.
     display : str
         Unit on its display.
 
@@ -56,10 +68,12 @@ class SimulatedMidas(ModbusInstrument):
         Answers, but its firmware stands still: no heartbeat, no count of seconds.
     """
 
+    breakdowns: tuple[Breakdown, ...] = ("busy", "error", "over_range")
+
     def __init__(
         self,
         clock: Clock,
-        concentration_ppm: Callable[[], float],
+        air: RoomAir,
         *,
         low_threshold_ppm: float = 5.0,
         high_threshold_ppm: float = 10.0,
@@ -68,18 +82,23 @@ class SimulatedMidas(ModbusInstrument):
         unit: int = 1,
     ) -> None:
         super().__init__(clock, unit=unit, framing="tcp")
-        self._look_at = concentration_ppm
+        self._air = air
         self._thresholds_ppm = (low_threshold_ppm, high_threshold_ppm)
-        self._warm_at_s = clock.monotonic() + warm_up_s
+        self._warm_up_s = warm_up_s
         self._display = display
+        self.fault_number = 0
+        self.frozen = False
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Begin to warm up, with nothing latched and nothing inhibited; the thresholds are kept."""
+        self._powered_s = self.clock.monotonic()
         self._concentration_ppm = 0.0
         self._seconds = 0
         self._alarms = [False, False]
         self._latched_fault = 0
         self._command = 0
         self.mode = _MONITORING
-        self.fault_number = 0
-        self.frozen = False
 
     def receive(self, buffer: bytearray) -> Iterator[bytes]:
         """Look at the gas once, so that all words of an answer are of one time, and answer."""
@@ -111,17 +130,23 @@ class SimulatedMidas(ModbusInstrument):
     def _look(self) -> None:
         if self.frozen:
             return
-        self._seconds = int(self.clock.monotonic())
-        self._concentration_ppm = self._look_at()
+        self._seconds = int(self.clock.monotonic() - self._powered_s)
+        self._concentration_ppm = _RANGE_ppm if self.broken("over_range") else self._air.concentration_ppm()
         state = self._state()
         if state == _MONITORING:
             for i, threshold_ppm in enumerate(self._thresholds_ppm):
                 self._alarms[i] |= self._concentration_ppm >= threshold_ppm
-        if self.fault_number and state not in (_FAULTS_INHIBITED, _ALL_INHIBITED):
-            self._latched_fault = self.fault_number
+        if (fault := self._fault()) and state not in (_FAULTS_INHIBITED, _ALL_INHIBITED):
+            self._latched_fault = fault
+
+    def _fault(self) -> int:
+        if self.broken("error"):
+            return _FAILED
+        return _OVER_RANGE if self.broken("over_range") else self.fault_number
 
     def _state(self) -> int:
-        return _WARM_UP if self.clock.monotonic() < self._warm_at_s else self.mode
+        warming = self.clock.monotonic() < self._powered_s + self._warm_up_s
+        return _WARM_UP if warming else self.mode
 
     def _status(self) -> int:
         fault = 0 if not self._latched_fault else 1 if self._latched_fault < _FIRST_INSTRUMENT_FAULT else 2

@@ -3,23 +3,38 @@
 Source: ioLogik E1200 user's manual, Modbus address and register map (editions of 2016 and later), and the
 registers of an E1212 as printed by a client. What the E1200's manual leaves open is as in that of Moxa's
 ioThinx 4510: relays can't be switched until the watchdog's alarm is cleared. They stay off then.
+
+Relays are off after power-up, which is the default of the manual's power-on settings; the settings of the
+watchdog are in permanent memory. Busy and failure are exceptions 6 and 4 of the Modbus specification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 from sim_devices.modbus import ModbusException, ModbusInstrument
+from sim_devices.wire import Breakdown
 from ssblab.clock import Clock
 
-__all__ = ["SimulatedMoxaE1214", "Transition"]
+__all__ = ["Plant", "SimulatedMoxaE1214", "Transition"]
 
 _CHANNELS = 6
 _WATCHDOG_ALARM = 4144
 _MODEL_NAME = range(5000, 5010)
 _FIRMWARE = range(5029, 5031)
 _FIRMWARE_BYTES = bytes([3, 1, 0, 0])
+_DEVICE_FAILURE = 4
+
+
+class Plant(Protocol):
+    """What the board is wired to."""
+
+    def switch(self, channel: int, on: bool) -> None:
+        """Take notice of a relay, 0 to 5, that changed."""
+
+    def input(self, channel: int) -> bool:
+        """State of an input, 0 to 5."""
 
 
 class Transition(NamedTuple):
@@ -35,10 +50,8 @@ class SimulatedMoxaE1214(ModbusInstrument):
 
     Parameters
     ----------
-    on_relay : callable
-        Told relay and state whenever a relay changes.
-    inputs : callable
-        Gives the state of an input, 0 to 5.
+    plant : Plant
+        What hangs on its relays and inputs.
     watchdog_s : float
         Time without any request after which it trips; it counts from the first request on.
 
@@ -52,24 +65,23 @@ class SimulatedMoxaE1214(ModbusInstrument):
 
     latency_s = 0.005
     model_name = "E1214"
+    breakdowns: tuple[Breakdown, ...] = ("busy", "error")
 
-    def __init__(
-        self,
-        clock: Clock,
-        on_relay: Callable[[int, bool], None],
-        inputs: Callable[[int], bool],
-        *,
-        watchdog_s: float = 60.0,
-    ) -> None:
+    def __init__(self, clock: Clock, plant: Plant, *, watchdog_s: float = 60.0) -> None:
         super().__init__(clock, unit=1, framing="tcp")
-        self._on_relay = on_relay
-        self._inputs = inputs
+        self._plant = plant
         self._watchdog_s = watchdog_s
         self._relays = [False] * _CHANNELS
-        self._last_request_s: float | None = None
-        self._alarm = False
         self.stuck: set[int] = set()
         self.transitions: list[Transition] = []
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Have all relays off and the watchdog wait for the first request."""
+        self._last_request_s: float | None = None
+        self._alarm = False
+        for channel in range(_CHANNELS):
+            self._switch(channel, False, self.clock.now())
 
     def receive(self, buffer: bytearray) -> Iterator[bytes]:
         """Answer the whole frames in the buffer, after looking at the watchdog."""
@@ -89,6 +101,7 @@ class SimulatedMoxaE1214(ModbusInstrument):
 
     def read_coil(self, address: int) -> bool:
         """Relays and the watchdog's alarm."""
+        self._check_health()
         if address in range(_CHANNELS):
             return self._relays[address]
         if address == _WATCHDOG_ALARM:
@@ -97,9 +110,10 @@ class SimulatedMoxaE1214(ModbusInstrument):
 
     def read_discrete_input(self, address: int) -> bool:
         """Digital inputs."""
+        self._check_health()
         if address not in range(_CHANNELS):
             raise ModbusException(2)
-        return self._inputs(address)
+        return self._plant.input(address)
 
     def read_input_register(self, address: int) -> int:
         """Name plate."""
@@ -112,6 +126,7 @@ class SimulatedMoxaE1214(ModbusInstrument):
 
     def write_coil(self, address: int, value: bool) -> None:
         """Switch a relay, or clear the watchdog's alarm."""
+        self._check_health()
         if address in range(_CHANNELS):
             if not self._alarm:
                 self._switch(address, value, self.clock.now())
@@ -125,7 +140,11 @@ class SimulatedMoxaE1214(ModbusInstrument):
             return
         self._relays[channel] = on
         self.transitions.append(Transition(time_s, channel, on))
-        self._on_relay(channel, on)
+        self._plant.switch(channel, on)
+
+    def _check_health(self) -> None:
+        if self.broken("error"):
+            raise ModbusException(_DEVICE_FAILURE)
 
 
 def _word(data: bytes, index: int) -> int:

@@ -2,7 +2,8 @@
 
 Source: Pfeiffer BG 5510 BEN (communication protocol TPG 361, TPG 362) and BG 5195 BEN (TPG 26x, section 5);
 identity in the form captured from a TPG 362. Range of the gauge: 5e-9 to 1000 mbar. The manuals do not say
-which number goes with under-range and over-range; here it is the end of the range.
+which number goes with under-range and over-range; here it is the end of the range. That the unit is kept when
+power is lost is assumed. There is no answer that means busy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from sim_devices.wire import SimulatedInstrument
+from sim_devices.wire import Breakdown, SimulatedInstrument
 from ssblab.clock import Clock
 
 __all__ = ["Gauge", "SimulatedPfeifferTpg"]
@@ -52,15 +53,20 @@ class SimulatedPfeifferTpg(SimulatedInstrument):
 
     latency_s = 0.02
     kind = "TPG362"
+    breakdowns: tuple[Breakdown, ...] = ("error", "over_range")
 
     def __init__(self, clock: Clock, gauge: Gauge, second: Gauge | None = None) -> None:
         super().__init__(clock)
         self._gauges = (gauge, second)
         self.sensor_error = False
         self.unit = 0
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Forget errors and enquiries, and measure by itself again."""
         self._error_word = _NO_ERROR
         self._requested = ""
-        self._next_line: float | None = clock.monotonic() + _STREAM_S
+        self._next_line: float | None = self.clock.monotonic() + _STREAM_S
 
     def receive(self, buffer: bytearray) -> Iterator[bytes]:
         """Take messages, enquiries and ETX; any character ends the measurements of power-up."""
@@ -128,9 +134,9 @@ class SimulatedPfeifferTpg(SimulatedInstrument):
         gauge = self._gauges[index]
         if gauge is None:
             return f"5,{_number(0.0)}"
-        if index == 0 and self.sensor_error:
+        if self.broken("error") or (index == 0 and self.sensor_error):
             return f"3,{_number(0.0)}"
-        pressure_Pa = gauge.pressure_Pa()
+        pressure_Pa = math.inf if self.broken("over_range") else gauge.pressure_Pa()
         status = 1 if pressure_Pa < _LOWEST_Pa else 2 if pressure_Pa > _HIGHEST_Pa else 0
         return f"{status},{_number(self._shown(min(max(pressure_Pa, _LOWEST_Pa), _HIGHEST_Pa)))}"
 

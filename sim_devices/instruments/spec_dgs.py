@@ -2,6 +2,9 @@
 
 Source: the maker's Arduino library SPEC-Sensors/DGS, public code for DGS2, and AirGradient's DGSx component
 for the stream. Commands are single characters without a line end.
+
+Serial number, calibration and range are in permanent memory. That a busy sensor is silent and that readings
+end at the range are ours: the maker documents neither, nor any report of a fault.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Literal, Protocol
 
-from sim_devices.wire import SimulatedInstrument
+from sim_devices.wire import Breakdown, SimulatedInstrument
 from ssblab.clock import Clock
 
 __all__ = ["GasAtSensor", "SimulatedSpecDgs"]
@@ -47,10 +50,11 @@ class SimulatedSpecDgs(SimulatedInstrument):
     range_ppb : float
         Readings end here.
     uptime_s : float
-        For how long it has had power.
+        For how long it has had power at the start.
     """
 
     latency_s = 0.1
+    breakdowns: tuple[Breakdown, ...] = ("busy", "over_range")
 
     def __init__(
         self,
@@ -67,11 +71,18 @@ class SimulatedSpecDgs(SimulatedInstrument):
         self._model = model
         self.serial = serial
         self.range_ppb = range_ppb
-        self._power_on_s = clock.monotonic() - uptime_s
+        self.power_on()
+        self._power_on_s -= uptime_s
+
+    def power_on(self) -> None:
+        """Begin to warm up; no stream."""
+        self._power_on_s = self.clock.monotonic()
         self._next_line_s: float | None = None
 
     def receive(self, buffer: bytearray) -> Iterator[bytes]:
         """Obey each character; those it does not know are met with silence."""
+        if self.broken("busy"):
+            buffer.clear()
         while buffer:
             command = buffer.pop(0)
             if command == ord("\r"):
@@ -84,6 +95,9 @@ class SimulatedSpecDgs(SimulatedInstrument):
         """Give the line of the stream that is due."""
         now_s = self.clock.monotonic()
         if self._next_line_s is None or now_s < self._next_line_s:
+            return ()
+        if self.broken("busy"):
+            self._next_line_s = now_s + _STREAM_PERIOD_S
             return ()
         self._next_line_s = now_s + _STREAM_PERIOD_S
         return (self._line(),)
@@ -119,5 +133,7 @@ class SimulatedSpecDgs(SimulatedInstrument):
         return [f"{part:02d}" for part in (days, hours, minutes, seconds)]
 
     def _reading_ppb(self) -> int:
+        if self.broken("over_range"):
+            return round(self.range_ppb)
         error_ppb = _WARM_UP_ERROR_PPB * math.exp(-self._uptime_s() / _WARM_UP_TIME_CONSTANT_S)
         return round(min(self._sensor.concentration_ppb() + error_ppb, self.range_ppb))

@@ -3,7 +3,9 @@
 Source, by register number (PDU address + 1): register blocks, measurements, status, pressure settings and
 exceptions DMT340 M210704EN p. 188-192; self-test and identification DMT143 M211435EN-J p. 80; text of the
 self-test HMP110 M211060EN-H p. 78; water fraction PTU300 p. 205, eq. (8). Latency is a placeholder (a probe's
-response delay can be set to 0 to 1020 ms).
+response delay can be set to 0 to 1020 ms). The permanent pressure setting outlasts a loss of power, the
+temporary one does not (DMT340 p. 189); that a reading beyond the range is unavailable, and the number of the
+error shown, are ours. The manual has no exception for an instrument that is busy.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from sim_devices.physics.moist_air import (
     saturation_pressure_liquid_Pa,
     saturation_pressure_Pa,
 )
+from sim_devices.wire import Breakdown
 from ssblab.clock import Clock
 
 __all__ = ["MoistGas", "SimulatedVaisala"]
@@ -30,6 +33,7 @@ _PRESSURE, _TEMPORARY_PRESSURE = 769, 771
 _PRESSURE_INTEGERS = {1025: _PRESSURE, 1026: _TEMPORARY_PRESSURE}
 _LARGEST_PRESSURE_hPa = 9999.0
 _TEST_INTEGER, _TEST_FLOAT, _TEST_TEXT = 7937, 7938, 7940
+_ERROR_BIT = 1 << 2
 
 
 class MoistGas(Protocol):
@@ -57,20 +61,27 @@ class SimulatedVaisala(ModbusInstrument):
     """
 
     latency_s = 0.05
+    breakdowns: tuple[Breakdown, ...] = ("error", "over_range")
 
     def __init__(
         self, clock: Clock, air: MoistGas, *, unit: int = 240, framing: Literal["rtu", "tcp"] = "rtu"
     ) -> None:
         super().__init__(clock, unit=unit, framing=framing)
         self._air = air
-        self._pressures_hPa = {_PRESSURE: 1013.25, _TEMPORARY_PRESSURE: 0.0}
-        self._values: dict[int, float] = {}
+        self._pressures_hPa = {_PRESSURE: 1013.25}
         self.sensor_failed = False
         self.errors = 0
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Go back to the permanent pressure setting, and measure anew."""
+        self._pressures_hPa[_TEMPORARY_PRESSURE] = 0.0
+        self._values: dict[int, float] = {}
 
     def receive(self, buffer: bytearray) -> Iterator[bytes]:
         """Measure once, so that all words of an answer are of one time, and answer."""
-        self._values = {} if self.sensor_failed else self._measure()
+        unavailable = self.sensor_failed or self.broken("over_range")
+        self._values = {} if unavailable else self._measure()
         return super().receive(buffer)
 
     def identification(self) -> dict[int, bytes]:
@@ -138,13 +149,14 @@ class SimulatedVaisala(ModbusInstrument):
         return max(-0x8000, min(0x7FFF, round(value * scale))) & 0xFFFF
 
     def _constant_or_status(self, number: int) -> int:
+        errors = self.errors | (_ERROR_BIT if self.broken("error") else 0)
         low, high = float_words(-123.45, low_first=True)
         text = struct.unpack(">4H", b"-123.45\0")
         return {
-            513: int(self.errors == 0),
-            514: int(not self.sensor_failed),
-            516: self.errors & 0xFFFF,
-            517: self.errors >> 16 & 0xFFFF,
+            513: int(errors == 0),
+            514: int(bool(self._values)),
+            516: errors & 0xFFFF,
+            517: errors >> 16 & 0xFFFF,
             _TEST_INTEGER: -12345 & 0xFFFF,
             _TEST_FLOAT: low,
             _TEST_FLOAT + 1: high,

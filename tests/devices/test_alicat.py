@@ -127,6 +127,85 @@ def test_safe_state_stops_the_flow(mfc, gas_line):
     assert gas_line.setpoint_mL_min == 0
 
 
+@pytest.mark.parametrize("hold", ["AHP", "AHC"])
+def test_safe_state_lets_go_of_a_valve_that_is_held_from_the_front_panel(mfc, simulated, gas_line, hold):
+    mfc.set(250).wait()
+    simulated.answer(hold)
+    mfc.trigger().wait()
+    assert (mfc.state.get(), mfc.quality.get()) == ("HLD", "ok")
+    mfc.make_safe()
+    assert gas_line.flow_mL_min() == 0
+    assert (mfc.state.get(), mfc.flow.get()) == ("", 0)
+    mfc.set(100).wait()
+    assert gas_line.flow_mL_min() == 100
+
+
+def test_a_hold_that_can_not_be_ended_is_told(mfc, simulated, monkeypatch):
+    simulated.answer("AHP")
+    monkeypatch.setattr(simulated, "_hold_valve", lambda hold: simulated._frame())
+    with pytest.raises(InstrumentError, match=r"mfc at .* keeps its valve held"):
+        mfc.make_safe()
+
+
+def test_gas_that_flows_on_is_told_in_bounded_time(mfc, gas_line, clock, monkeypatch):
+    mfc.set(250).wait()
+    monkeypatch.setattr(gas_line, "flow_mL_min", lambda: 250.0)
+    begin = clock.monotonic()
+    with pytest.raises(InstrumentError, match="still 250 mL/min 15 s after it was told 0 mL/min"):
+        mfc.make_safe()
+    assert clock.monotonic() - begin < mfc.action_timeout_s
+
+
+def test_a_fault_of_the_totalizer_does_not_make_the_stopped_flow_doubtful(mfc, simulated):
+    simulated.extra_status = "OVR"
+    mfc.make_safe()
+    simulated.extra_status = "ADC"
+    with pytest.raises(InstrumentError, match="still nan mL/min"):
+        mfc.make_safe()
+
+
+def test_the_safe_state_is_tried_again_after_a_fault_of_the_link(mfc, simulated, gas_line):
+    mfc.set(250).wait()
+    simulated.break_wire("silent")
+    mfc.make_safe()
+    assert gas_line.flow_mL_min() == 0
+
+
+@pytest.mark.parametrize("breakdown", SimulatedAlicat.breakdowns)
+def test_a_breakdown_is_an_error_until_it_is_mended(mfc, simulated, breakdown):
+    simulated.break_down(breakdown)
+    with pytest.raises(InstrumentError, match=r"mfc at .* reports (ADC|MOV)"):
+        mfc.trigger().wait()
+    assert mfc.quality.get() == "invalid"
+    simulated.mend()
+    mfc.trigger().wait()
+    assert mfc.quality.get() == "ok"
+
+
+def test_a_power_cycle_stops_the_flow_and_the_next_poll_says_so(mfc, simulated, gas_line):
+    mfc.set(250).wait()
+    simulated.power_cycle()
+    mfc.trigger().wait()
+    assert (mfc.flow.get(), mfc.flow_setpoint.get()) == (0, 0)
+
+
+def test_an_approach_fails_when_the_flow_is_set_anew_or_made_safe(mfc, gas_line):
+    gas_line.supply = False
+    first = mfc.set(250)
+    second = mfc.set(100)
+    with pytest.raises(NotReached, match=r"mfc: flow: was set anew \(target 250"):
+        first.wait()
+    mfc.make_safe()
+    with pytest.raises(NotReached, match=r"mfc: flow: was brought into its safe state \(target 100"):
+        second.wait()
+
+
+def test_the_same_flow_set_twice_is_one_approach(mfc):
+    first, second = mfc.set(250), mfc.set(250)
+    first.wait()
+    assert second.done
+
+
 def test_another_instrument_at_the_address_is_refused(clock, wires, gas_line):
     other = SimulatedAlicat(clock, gas_line, unit="B")
     mfc = Alicat(name="mfc", address=wires.listen(other), clock=clock)

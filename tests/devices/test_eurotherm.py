@@ -218,6 +218,41 @@ def test_a_dead_heater_is_told_with_target_and_last_reading(furnace, oven):
         furnace.set(60.0, ramp_K_min=10.0).wait()
 
 
+def test_an_approach_fails_when_the_furnace_is_set_anew_or_made_safe(furnace, pass_time):
+    first = furnace.set(300.0, ramp_K_min=10.0)
+    pass_time(30.0)
+    second = furnace.set(200.0, ramp_K_min=10.0)
+    with pytest.raises(NotReached, match=r"oven: temperature: was set anew \(target 300"):
+        first.wait()
+    pass_time(30.0)
+    furnace.make_safe()
+    with pytest.raises(NotReached, match=r"was brought into its safe state \(target 200"):
+        second.wait()
+    pass_time(60.0)
+    assert furnace.output.get() == 0
+
+
+def test_a_loss_of_power_leaves_the_heater_off_and_the_next_poll_says_so(furnace, simulated):
+    furnace.set(100.0, ramp_K_min=10.0).wait()
+    assert furnace.output.get() > 0
+    simulated.power_cycle()
+    furnace.trigger().wait()
+    assert (furnace.output.get(), furnace.temperature_setpoint.get()) == (0.0, 100.0)
+    assert furnace.temperature.get() == pytest.approx(100.0, abs=3.0)
+
+
+@pytest.mark.parametrize(("breakdown", "words"), [("error", "loop break"), ("over_range", "over range")])
+def test_a_breakdown_is_an_error_until_it_is_mended(furnace, simulated, breakdown, words):
+    simulated.break_down(breakdown)
+    with pytest.raises(InstrumentError, match=f"oven at .* reports {words}"):
+        furnace.trigger().wait()
+    assert furnace.quality.get() == "invalid"
+    furnace.make_safe()
+    simulated.mend()
+    furnace.trigger().wait()
+    assert furnace.quality.get() == "ok"
+
+
 def test_a_set_point_that_is_not_held_is_told(connect, clock):
     class Clipping(SimulatedEurotherm3216):
         def _write_target(self, value_C):
@@ -312,6 +347,9 @@ def test_a_furnace_that_is_off_costs_one_step_a_look(oven, simulated, clock):
 
 def test_another_instrument_at_the_address_is_refused(connect, clock):
     class Zeros(ModbusInstrument):
+        def power_on(self):
+            pass
+
         def read_holding_register(self, address):
             return 0
 
@@ -320,8 +358,12 @@ def test_another_instrument_at_the_address_is_refused(connect, clock):
 
 
 def test_an_instrument_without_the_registers_is_refused(connect, clock):
+    class Nothing(ModbusInstrument):
+        def power_on(self):
+            pass
+
     with pytest.raises(WrongInstrument, match=r"has no status word \(exception 1"):
-        connect(ModbusInstrument(clock, unit=1, framing="rtu"))
+        connect(Nothing(clock, unit=1, framing="rtu"))
 
 
 def test_another_unit_does_not_answer(connect, clock):

@@ -5,18 +5,16 @@ import importlib
 import inspect
 import pkgutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import devices as devices_package
 import sim_devices
 from devices.instrument import Instrument, LabDevice
-from devices.palmsens import EmStatPico
 from devices.signals import Measured
 from sim_devices import instruments
-from sim_devices.instruments.palmsens import SimulatedPalmSens
-from sim_devices.wire import SimulatedInstrument
+from sim_devices.wire import BREAKDOWNS, SimulatedInstrument
+from ssblab.station import load_station
 
 
 def classes_in(package, base):
@@ -33,36 +31,29 @@ FAMILIES_AND_DRIVERS = classes_in(devices_package, LabDevice)
 DRIVERS = [cls for cls in FAMILIES_AND_DRIVERS if not inspect.isabstract(cls)]
 SIMULATED = [cls for cls in classes_in(instruments, SimulatedInstrument) if not inspect.isabstract(cls)]
 
-EPOCH_S = 1_700_000_000  # of the clock of the tests
+SIM, SHELF = load_station("sim"), load_station("shelf")
 
-#: Drivers of a model whose family has another model in the station, and the fixture that makes one.
-VARIANTS = {EmStatPico: "emstat_pico"}
+EPOCH_S = 1_700_000_000  # of the clock of the tests
 
 each_driver = pytest.mark.parametrize("cls", DRIVERS, ids=lambda cls: cls.__name__)
 
 
 @pytest.fixture
-def emstat_pico(clock, wires):
-    cell = SimpleNamespace(
-        potential_V=lambda: 0.0, impedance=lambda frequency_Hz: 100.0 + 0.0j * frequency_Hz
-    )
-    simulated = SimulatedPalmSens(clock, cell, seed=1, device_type="espico")
-    pico = EmStatPico(name="pico", address=wires.listen(simulated), clock=clock)
-    pico.connect()
-    yield pico
-    pico.link.close()
-
-
-@pytest.fixture
-def built(devices, request):
-    """The device of a class in the station `sim`; a class that the station does not have fails the test."""
+def built(request):
+    """The device of a class in the station `sim`, else in `shelf`; a class that is in neither fails."""
 
     def find(cls):
-        found = [device for device in devices.values() if type(device) is cls]
-        if not found and cls in VARIANTS:
-            return request.getfixturevalue(VARIANTS[cls])
-        assert found, f"{cls.__module__}.{cls.__name__} has no place in stations/sim.yml and its laboratory"
-        return found[0]
+        for station, build in ((SIM, from_sim), (SHELF, from_shelf)):
+            for name, record in station.devices.items():
+                if record.class_ == f"{cls.__module__}.{cls.__name__}":
+                    return build(name)
+        pytest.fail(f"{cls.__module__}.{cls.__name__} has no place in stations/sim.yml or stations/shelf.yml")
+
+    def from_sim(name):
+        return request.getfixturevalue("devices")[name]
+
+    def from_shelf(name):
+        return request.getfixturevalue("put_on_shelf")(name)[1][name]
 
     return find
 
@@ -83,6 +74,9 @@ def test_every_class_says_what_it_is(cls):
     assert (cls.__doc__ or "").strip() != (cls.__mro__[1].__doc__ or "").strip()
     if cls not in (LabDevice, Instrument):
         assert cls.family
+    if cls in DRIVERS and issubclass(cls, Instrument):
+        assert cls.about.maker
+        assert cls.about.protocol
 
 
 @each_driver
@@ -137,8 +131,15 @@ def test_the_safe_state_is_idempotent(built, cls, lab):
 
 
 @pytest.mark.parametrize("cls", SIMULATED, ids=lambda cls: cls.__name__)
-def test_every_simulated_instrument_stands_in_the_laboratory(cls, lab):
-    assert any(type(instrument) is cls for instrument in lab.instruments.values())
+def test_every_simulated_instrument_stands_in_the_laboratory_or_on_the_shelf(cls, lab):
+    on_the_shelf = [record["class"] for record in SHELF.simulated.options["instruments"].values()]
+    in_the_laboratory = any(type(instrument) is cls for instrument in lab.instruments.values())
+    assert in_the_laboratory or f"{cls.__module__}.{cls.__name__}" in on_the_shelf
+
+
+@pytest.mark.parametrize("cls", SIMULATED, ids=lambda cls: cls.__name__)
+def test_every_simulated_instrument_shows_breakdowns_that_there_are(cls):
+    assert set(cls.breakdowns) <= set(BREAKDOWNS)
 
 
 def test_the_simulation_knows_no_driver_and_no_plan():

@@ -161,7 +161,7 @@ def test_an_approach_ends_when_control_is_ended_or_the_box_is_set_anew(box, pass
         first.wait()
     pass_time(30.0)
     box.make_safe()
-    with pytest.raises(NotReached, match="control was ended before it was reached"):
+    with pytest.raises(NotReached, match="was brought into its safe state"):
         second.wait()
 
 

@@ -21,6 +21,9 @@ class Room:
 
     h2s_ppm = 0.0
 
+    def concentration_ppm(self):
+        return self.h2s_ppm
+
 
 @pytest.fixture
 def room():
@@ -29,7 +32,7 @@ def room():
 
 @pytest.fixture
 def simulated(clock, room):
-    return SimulatedMidas(clock, lambda: room.h2s_ppm)
+    return SimulatedMidas(clock, room)
 
 
 @pytest.fixture
@@ -157,7 +160,7 @@ def test_a_detector_that_does_not_watch_counts_as_tripped(midas, simulated, room
 
 
 def test_warming_up_counts_as_tripped(clock, wires, room):
-    simulated = SimulatedMidas(clock, lambda: room.h2s_ppm, warm_up_s=60)
+    simulated = SimulatedMidas(clock, room, warm_up_s=60)
     midas = HoneywellMidas(name="h2s", address=wires.listen(simulated), clock=clock)
     midas.connect()
     assert midas.tripped == "not monitoring: warm-up"
@@ -233,6 +236,9 @@ def test_commands_need_their_key_and_can_come_in_two_writes(midas, simulated, ro
 class Zeros(ModbusInstrument):
     """A Modbus instrument of another kind."""
 
+    def power_on(self):
+        pass
+
     def read_holding_register(self, address):
         return 0
 
@@ -245,7 +251,7 @@ def test_another_instrument_at_the_address_is_refused(clock, wires):
 
 
 def test_a_cartridge_that_does_not_measure_in_ppm_is_refused(clock, wires, room):
-    simulated = SimulatedMidas(clock, lambda: room.h2s_ppm, display="% LEL")
+    simulated = SimulatedMidas(clock, room, display="% LEL")
     midas = HoneywellMidas(name="h2s", address=wires.listen(simulated), clock=clock)
     with pytest.raises(WrongInstrument, match="measures in % LEL"):
         midas.connect()

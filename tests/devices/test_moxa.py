@@ -21,8 +21,11 @@ class Plant:
         self.relays = {}
         self.inputs = set()
 
-    def on_relay(self, channel, on):
+    def switch(self, channel, on):
         self.relays[channel] = on
+
+    def input(self, channel):
+        return channel in self.inputs
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def plant():
 
 @pytest.fixture
 def simulated(clock, plant):
-    return SimulatedMoxaE1214(clock, plant.on_relay, lambda channel: channel in plant.inputs)
+    return SimulatedMoxaE1214(clock, plant)
 
 
 @pytest.fixture

@@ -196,6 +196,9 @@ def test_the_safe_state_needs_nothing(sensor):
 
 def test_another_instrument_at_the_address_is_refused(clock, connect):
     class Balance(LineInstrument):
+        def power_on(self):
+            pass
+
         def answer(self, line):
             return b"ES\r\n"
 
@@ -205,6 +208,9 @@ def test_another_instrument_at_the_address_is_refused(clock, connect):
 
 def test_a_silent_instrument_is_refused(clock, connect):
     class Silent(LineInstrument):
+        def power_on(self):
+            pass
+
         def answer(self, line):
             return b""
 

@@ -135,3 +135,25 @@ def test_progress_is_told_with_unit(approach):
     assert {fact["unit"] for fact in seen} == {"degC"}
     assert [fact["current"] for fact in seen][:3] == pytest.approx([1.0, 2.0, 3.0])
     assert seen[-1]["target"] == 20.0
+
+
+def test_an_approach_that_gives_way_to_another_target_fails(approach):
+    first, second = approach(20.0), approach(30.0)
+    first.give_way_to(second)
+    with pytest.raises(NotReached, match=r"oven: temperature: was set anew \(target 20"):
+        first.status.wait()
+    second.status.wait()
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_an_approach_that_gives_way_to_the_same_target_ends_with_it(approach, clock, pass_time, reached):
+    first = approach()
+    pass_time(10.0)
+    second = approach(read=None if reached else lambda: 0.0)
+    first.give_way_to(second)
+    if reached:
+        first.status.wait(100.0)
+    else:
+        with pytest.raises(NotReached, match=r"last reading 0 degC, waited 60 s"):
+            first.status.wait(100.0)
+        assert clock.monotonic() == pytest.approx(70.0)

@@ -169,8 +169,14 @@ def test_a_pressure_outside_the_limits_is_refused_before_anything_is_written(clo
 class NoPlate(ModbusInstrument):
     """A Modbus unit of another kind."""
 
+    def power_on(self):
+        pass
+
 
 class OtherMaker(ModbusInstrument):
+    def power_on(self):
+        pass
+
     def identification(self):
         return {0: b"Acme", 1: b"Box", 2: b"1"}
 

@@ -17,14 +17,53 @@ class Parrot(LineInstrument):
 
     latency_s = 0.25
 
+    def power_on(self):
+        pass
+
     def answer(self, line):
         return REPLY
 
 
+class Echo(LineInstrument):
+    """Says what it is asked, a word of its own now and then, and counts who came."""
+
+    breakdowns = ("busy",)
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.callers = 0
+        self.words_due_s = []
+        self.power_on()
+
+    def power_on(self):
+        self.setting = "default"
+
+    def answer(self, line):
+        if line.startswith("set "):
+            self.setting = line.removeprefix("set ")
+        return b"busy\r" if self.broken("busy") else f"{line} {self.setting}\r".encode()
+
+    def opened(self):
+        self.callers += 1
+
+    def unsolicited(self):
+        due = [t for t in self.words_due_s if t <= self.clock.monotonic()]
+        self.words_due_s = [t for t in self.words_due_s if t not in due]
+        return [b"word\r" for _ in due]
+
+    def next_unsolicited(self):
+        return min(self.words_due_s, default=None)
+
+
 class Coils(ModbusInstrument):
+    breakdowns = ("busy",)
+
     def __init__(self, clock):
         super().__init__(clock, unit=1, framing="tcp")
         self.coils = {}
+
+    def power_on(self):
+        self.coils.clear()
 
     def write_coil(self, address, value):
         self.coils[address] = value
@@ -33,6 +72,11 @@ class Coils(ModbusInstrument):
 @pytest.fixture
 def parrot(clock):
     return Parrot(clock)
+
+
+@pytest.fixture
+def echo(clock):
+    return Echo(clock)
 
 
 @pytest.fixture
@@ -163,3 +207,100 @@ def test_a_truncated_write_of_coils_is_answered_with_an_exception(clock, dial, b
     sock.sendall(b"\x00\x01\x00\x00" + (len(pdu) + 1).to_bytes(2, "big") + b"\x01" + pdu)
     assert heard(clock, sock, 1.0) == b"\x00\x01\x00\x00\x00\x03\x01\x8f\x03"
     assert coils.coils == {}
+
+
+def test_a_busy_modbus_unit_says_so_and_does_nothing(clock, dial):
+    coils = Coils(clock)
+    sock = dial(coils)()
+    write = b"\x00\x01\x00\x00\x00\x06\x01\x05\x00\x02\xff\x00"
+    coils.break_down("busy")
+    sock.sendall(write)
+    assert heard(clock, sock, 1.0) == b"\x00\x01\x00\x00\x00\x03\x01\x85\x06"
+    assert coils.coils == {}
+    coils.mend()
+    sock.sendall(write)
+    assert heard(clock, sock, 1.0) == write
+    assert coils.coils == {2: True}
+
+
+def test_a_breakdown_lasts_until_it_is_mended_and_must_be_one_that_shows(clock, dial, echo):
+    sock = dial(echo)()
+    echo.break_down("busy")
+    echo.break_wire("silent", times=None)
+    sock.sendall(b"a\r")
+    assert heard(clock, sock, 1.0) == b""
+    echo.mend_wire()
+    sock.sendall(b"b\r")
+    assert heard(clock, sock, 1.0) == b"busy\r"
+    echo.mend()
+    sock.sendall(b"c\r")
+    assert heard(clock, sock, 1.0) == b"c default\r"
+    with pytest.raises(ValueError, match="Echo shows busy, not 'over_range'"):
+        echo.break_down("over_range")
+
+
+def test_a_power_cycle_drops_connections_and_what_was_not_said_yet(clock, dial, echo):
+    connect = dial(echo)
+    sock = connect()
+    sock.sendall(b"set hot\r")
+    assert heard(clock, sock, 1.0) == b"set hot hot\r"
+    echo.latency_s = 5.0
+    sock.sendall(b"unanswered\r")
+    assert heard(clock, sock, 1.0) == b""
+    echo.power_cycle()
+    assert clock.wait_readable(sock.fileno(), 1.0)
+    with pytest.raises(ConnectionResetError):
+        sock.recv(100)
+    again = connect()
+    again.sendall(b"now\r")
+    assert heard(clock, again, 20.0) == b"now default\r"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_a_power_cycle_clears_a_serial_line_and_leaves_it_open(clock, wires, echo):
+    path = wires.attach_pty(echo).removeprefix("ASRL").removesuffix("::INSTR")
+    far = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        os.write(far, b"set hot\rhalf a comm")
+        assert clock.wait_readable(far, 5.0)
+        assert os.read(far, 100) == b"set hot hot\r"
+        echo.latency_s = 5.0
+        os.write(far, b"and\rhalf a comm")
+        assert not clock.wait_readable(far, 1.0)
+        echo.power_cycle()
+        assert not clock.wait_readable(far, 20.0)  # neither the answer under way nor half a command is left
+        echo.latency_s = 0.1
+        os.write(far, b"now\r")
+        assert clock.wait_readable(far, 5.0)
+        assert os.read(far, 100) == b"now default\r"
+        assert echo.callers == 2
+    finally:
+        os.close(far)
+
+
+def test_a_quick_answer_does_not_overtake_a_slow_one(clock, dial, echo):
+    sock = dial(echo)()
+    echo.latency_s = 2.0
+    sock.sendall(b"slow\r")
+    assert heard(clock, sock, 0.5) == b""
+    echo.latency_s = 0.0
+    sock.sendall(b"quick\r")
+    assert heard(clock, sock, 1.0) == b""
+    assert heard(clock, sock, 1.0) == b"slow default\rquick default\r"
+
+
+def test_what_an_instrument_says_by_itself_stays_behind_an_answer_under_way(clock, dial, echo):
+    sock = dial(echo)()
+    echo.latency_s = 3.0
+    echo.words_due_s = [clock.monotonic() + 1.0]
+    sock.sendall(b"question\r")
+    assert heard(clock, sock, 2.0) == b""
+    assert heard(clock, sock, 2.0) == b"question default\rword\r"
+
+
+def test_a_late_answer_does_not_hold_up_the_next(clock, dial, echo):
+    sock = dial(echo)()
+    echo.break_wire("late")
+    sock.sendall(b"lost\rfound\r")
+    assert heard(clock, sock, 5.0) == b"found default\r"
+    assert heard(clock, sock, 10.0) == b"lost default\r"

@@ -16,7 +16,7 @@ import pytest
 from bluesky import Msg
 from bluesky.preprocessors import finalize_wrapper, run_wrapper
 
-from plans.stubs import log, log_for, plain_failures
+from plans.stubs import log, log_for, make_safe, plain_failures
 from ssblab import packages
 from ssblab.documents import read_journal
 from ssblab.documents.journal import Journal, JournalError
@@ -252,6 +252,36 @@ def test_a_failing_run_says_why_and_is_safe(session):
     assert documents(session)[-1]["reason"] == "no pellet"
     assert safe_states(session) == [(1, 1, "")]
     assert flow_told(session) == 0
+
+
+@pytest.mark.parametrize("cleans_up", [True, False])
+def test_a_move_that_the_safe_state_ends_does_not_hide_why_the_run_failed(session, cleans_up):
+    session.laboratory.room.mass_flow.full_scale_mol_s = 0.0  # no gas: the flow is never reached
+    mfc = session.devices.mfc
+
+    def body():
+        yield Msg("set", mfc, 300, group="flow")
+        yield from log_for([mfc], "primary", 1.0, 10.0)
+        raise RuntimeError("no pellet")
+
+    plan = finalize_wrapper(body(), lambda: make_safe([mfc])) if cleans_up else body()
+    result = session.run(run_wrapper(plan))
+    assert (result.exit_status, result.reason) == ("fail", "no pellet")
+    assert safe_states(session) == [(1, 1, "")]
+    assert flow_told(session) == 0
+
+
+def test_a_move_that_ends_in_failure_after_the_safe_state_of_a_run_leaves_the_next_run_alone(session):
+    session.laboratory.room.mass_flow.full_scale_mol_s = 0.0
+    mfc = session.devices.mfc
+
+    def two_runs():
+        yield from run_wrapper(bps.abs_set(mfc, 300))
+        yield from run_wrapper(log_for([mfc], "primary", 1.0, 100.0))
+
+    result = session.run(two_runs())
+    assert result.exit_status == "success"
+    assert safe_states(session) == [(1, 1, "")] * 2
 
 
 def test_a_run_that_its_plan_leaves_open_is_closed(session):

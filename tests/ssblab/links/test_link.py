@@ -34,6 +34,9 @@ class Echo(SimulatedInstrument):
         self.connections = 0
         self.name = "echo"
 
+    def power_on(self):
+        pass
+
     def opened(self):
         self.connections += 1
 

@@ -109,6 +109,9 @@ class Unit(ModbusInstrument):
         super().__init__(clock, unit=9, framing=framing)
         self.held = [100 + i for i in range(16)]
 
+    def power_on(self):
+        pass
+
     def read_holding_register(self, address):
         if address >= len(self.held):
             raise ModbusException(2)
