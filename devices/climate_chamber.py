@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.instrument import Cpt, Instrument
 from devices.signals import Measured, Setting, Text
-from devices.status import Approach, NotReached, Status
+from devices.status import NotReached, Status
 from ssblab.links import LinkError
 
 __all__ = ["CONSTANT", "OFF", "PROGRAM", "STANDBY", "ClimateChamber"]
@@ -148,10 +148,8 @@ class ClimateChamber(Instrument):
                 )
             return math.nan
 
-        return Approach(
-            self.clock,
-            self.name,
-            f"{self.name}: temperature",
+        return self.approach(
+            "temperature",
             "degC",
             start=start,
             read=read,
@@ -160,7 +158,7 @@ class ClimateChamber(Instrument):
             settle_s=settle_s,
             timeout_s=approach_s,
             poll_s=_POLL_S,
-        ).status
+        )
 
     def poll(self) -> None:
         """Read the chamber; a reading that fails leaves nothing that could pass for good."""

@@ -14,7 +14,7 @@ from devices.flyer import Column, Flyer, FlyingDevice
 from devices.instrument import Cpt, Instrument
 from devices.signals import Measured, Setting, Text
 
-__all__ = ["RECORDS", "ChannelReading", "Cycler", "CyclerChannel"]
+__all__ = ["FRESH_S", "RECORDS", "ChannelReading", "Cycler", "CyclerChannel"]
 
 RECORDS = {
     "voltage": Column("V", "Voltage of the cell"),
@@ -26,7 +26,7 @@ RECORDS = {
     "kind": Column("", "charge, discharge or rest"),
 }
 
-_FRESH_S = 0.5  # a reading of all channels that is younger serves every channel
+FRESH_S = 0.5  # a reading of all channels that is younger serves every channel
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,12 @@ class Cycler(Instrument):
     def reading(self, channel: int, *, fresh: bool = False) -> ChannelReading:
         """Give what the cycler tells of a channel, not older than half a second; `fresh` asks anew."""
         with self._reading:
-            if fresh or not self.clock.monotonic() - self._read_at_s < _FRESH_S:
+            old = not self.clock.monotonic() - self._read_at_s < FRESH_S
+            if fresh or old or channel not in self._readings:
                 self._readings = self.read_channels(sorted(self._channels))
                 self._read_at_s = self.clock.monotonic()
+            if channel not in self._readings:
+                raise self.refused(f"tells nothing of channel {channel}")
             return self._readings[channel]
 
     def poll(self) -> None:
@@ -104,7 +107,10 @@ class Cycler(Instrument):
 
     @abstractmethod
     def read_channels(self, channels: Sequence[int]) -> dict[int, ChannelReading]:
-        """Ask for the state of channels, all in as few exchanges as the protocol allows."""
+        """Ask for the state of channels, all in as few exchanges as the protocol allows.
+
+        A channel that the machine does not have is left out.
+        """
 
 
 class CyclerChannel(FlyingDevice):
@@ -124,6 +130,9 @@ class CyclerChannel(FlyingDevice):
     """
 
     family = "cycler channel"
+    #: The program and its protections are in the machine, which also keeps the records: its computer may be
+    #: started anew meanwhile.
+    longest_link_loss_s = 600.0
 
     voltage = Cpt(Measured, unit="V", precision=4, kind="hinted", doc="Voltage of the cell")
     current = Cpt(Measured, unit="A", precision=6, kind="hinted", doc="Positive charges the cell")

@@ -63,9 +63,8 @@ class Step:
         ):
             _check_number(self, name, positive=name not in ("current_A", "hold_V", "end_voltage_V"))
         if self.kind == "rest":
-            if self.current_A or any(
-                (self.hold_V, self.end_voltage_V, self.end_current_A, self.end_capacity_Ah)
-            ):
+            others = (self.hold_V, self.end_voltage_V, self.end_current_A, self.end_capacity_Ah)
+            if self.current_A or any(other is not None for other in others):
                 raise ValueError("a rest has no current and ends by its time")
             return
         if not self.current_A > 0:

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from devices.instrument import LabDevice
 from devices.status import Status
 from ssblab.clock import Timer
-from ssblab.links import LinkError
+from ssblab.links import LinkClosed, LinkError, LinkTimeout
 
 __all__ = ["Column", "Flyer", "FlyingDevice", "MeasurementStopped", "Row", "Task"]
 
@@ -70,7 +70,8 @@ class _Run:
 
     task: Task
     begin: float
-    heard: float
+    heard: float  # when the last row came
+    reached: float  # when the instrument last answered
     rows: deque[Row] = field(default_factory=deque)  # not collected yet
     count: int = 0  # of all rows
     done: Future[None] = field(default_factory=Future)
@@ -203,6 +204,9 @@ class FlyingDevice(LabDevice):
     worker.
     """
 
+    #: How long a task goes on in an instrument that can't be reached; 0 where nobody would keep its data.
+    longest_link_loss_s: ClassVar[float] = 0.0
+
     def __init__(self, **kwargs: Any) -> None:
         self.flyers: dict[str, Flyer] = {}
         self._flyer: Flyer | None = None  # of the last measurement
@@ -316,7 +320,7 @@ class FlyingDevice(LabDevice):
         """Start a task and look after it from then on; on the worker."""
         now = self.clock.monotonic()
         previous = self._flyer, flyer.run
-        run = _Run(task, begin=now, heard=now)
+        run = _Run(task, begin=now, heard=now, reached=now)
         self._flyer, flyer.run = flyer, run  # rows may come while it starts
         try:
             self.begin(task)
@@ -347,17 +351,28 @@ class FlyingDevice(LabDevice):
         if run is None:
             return
         try:
-            if not self._listen(run):
+            over = self._listen(run)
+            run.reached = self.clock.monotonic()
+            if not over:
                 self._check_progress(run)
                 return
             if run.task.points is not None and run.count != run.task.points:
                 raise self.refused(f"the measurement ended {self.so_far()}")
             self.read_at_rest()
+        except (LinkTimeout, LinkClosed) as error:
+            lost_s = self.clock.monotonic() - run.reached
+            if lost_s < self.longest_link_loss_s:
+                logger.warning("%s: not reached for %.0f s: %s", self.name, lost_s, error)
+                return
+            self._fail(error)
         except Exception as error:
-            self._secure()
-            self._end(error)
+            self._fail(error)
         else:
             self._end(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._secure()
+        self._end(error)
 
     def _listen(self, run: _Run) -> bool:
         before = run.count

@@ -155,18 +155,14 @@ class LabJackT7(RelayIO):
         Raises
         ------
         InstrumentError
-            If the watchdog has tripped (it obeys again after `clear_watchdog`), or has been switched off.
+            If the watchdog has tripped (it obeys again after `clear_watchdog`) or has been switched off, or a
+            relay that this program relies on has dropped.
         """
         states = self._read(_STATES)
-        tripped = self.trip_matters()
-        self.record_relays(_bits(states, self._relay_lines))
-        self.record_inputs(_bits(states, self._input_lines))
-        if tripped:
-            raise self.tripped()
+        self.record_board(_bits(states, self._relay_lines), _bits(states, self._input_lines))
         if self._read(_WATCHDOG) != 1:
             self.record(quality="invalid")
             raise self.refused("its watchdog has been switched off; clear_watchdog() arms it again")
-        self.record(quality="ok")
 
     def read_relays(self) -> Sequence[bool]:
         """Ask for the levels at the terminals of the relay lines."""

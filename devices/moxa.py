@@ -78,16 +78,12 @@ class MoxaE1214(RelayIO):
         Raises
         ------
         InstrumentError
-            If the watchdog has tripped: the board obeys again after `clear_watchdog`.
+            If the watchdog has tripped (the board obeys again after `clear_watchdog`), or a relay that this
+            program relies on has dropped.
         """
         relays = self.read_relays()
         inputs = self._modbus.read_bits(_INPUTS, CHANNELS, function=2)
-        tripped = self.trip_matters()
-        self.record_relays(relays)
-        self.record_inputs(inputs)
-        if tripped:
-            raise self.tripped()
-        self.record(quality="ok")
+        self.record_board(relays, inputs)
 
     def read_relays(self) -> Sequence[bool]:
         """Ask for the state of all relays."""

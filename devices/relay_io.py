@@ -170,7 +170,7 @@ class RelayIO(Instrument):
             return False
         return True
 
-    def tripped(self) -> InstrumentError:
+    def trip_error(self) -> InstrumentError:
         """Error for a board whose watchdog has dropped a relay that this program relies on."""
         self.record(quality="invalid")
         return InstrumentError(
@@ -212,6 +212,25 @@ class RelayIO(Instrument):
     def write_clear(self) -> None:
         """Tell the board to obey again after its watchdog has tripped."""
 
+    def record_board(self, relays: Sequence[bool], inputs: Sequence[bool]) -> None:
+        """Record relays and inputs as read now, and see that what this program relies on is still so.
+
+        Raises
+        ------
+        InstrumentError
+            If the watchdog has tripped, or a relay has dropped without it: the board has lost its power, or
+            somebody else has switched it. Switching it anew, or the safe state, ends that.
+        """
+        tripped = self.trip_matters()
+        self.record_relays(relays)
+        self.record_inputs(inputs)
+        if tripped:
+            raise self.trip_error()
+        if dropped := sorted(relay for relay in self._energised if not relays[relay]):
+            self.record(quality="invalid")
+            raise self.refused(f"relay {_listed(dropped)} has dropped by itself: was its power lost?")
+        self.record(quality="ok")
+
     def record_relays(self, states: Sequence[bool]) -> None:
         """Record the relays as read now."""
         self.record(**{f"relay_{i}": float(on) for i, on in enumerate(states)})
@@ -235,7 +254,7 @@ class RelayIO(Instrument):
                 self._tell(relay, wanted[relay])
         if wrong := self._differing(wanted):
             if any(wanted.values()) and self.has_tripped():
-                raise self.tripped()
+                raise self.trip_error()
             raise self.refused(f"told {what}, but relay {_listed(wrong)} did not follow")
         self._energised |= {relay for relay, on in wanted.items() if on}
 

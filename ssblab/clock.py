@@ -481,6 +481,8 @@ class VirtualClock(Clock):
                     "(a Status without a timeout, or a wait on something outside the laboratory's clock)"
                 )
             return events
+        if events := selector.select(0):  # handed over since the first look: it comes before time goes on
+            return events
         self._advance(self._elapsed + timeout)
         return []
 

@@ -94,22 +94,32 @@ class BatteryCell:
         soc = min(max(self.state_of_charge, -0.05), 1.2)
         return -1.031 * math.exp(-35.0 * soc) + 3.685 + 0.2156 * soc - 0.1178 * soc**2 + 0.3201 * soc**3
 
-    def open(self) -> None:
-        """Disconnect: no current flows from now on."""
-        self.source_current(0.0)
+    def open(self, *, at_s: float | None = None) -> None:
+        """Disconnect: no current flows from now on, or from a time that `advance` has reached."""
+        self.source_current(0.0, at_s=at_s)
 
     def source_current(
-        self, current_A: float, voltage_min_V: float = -math.inf, voltage_max_V: float = math.inf
+        self,
+        current_A: float,
+        voltage_min_V: float = -math.inf,
+        voltage_max_V: float = math.inf,
+        *,
+        at_s: float | None = None,
     ) -> None:
-        """Drive a current from now on; at a limit of the voltage the source holds that voltage instead."""
-        self.advance()
+        """Drive a current from now on, or from a time that `advance` has reached.
+
+        At a limit of the voltage the source holds that voltage instead.
+        """
+        self.advance(at_s)
         self._set_current_A = current_A
         self._voltage_limits_V = (voltage_min_V, voltage_max_V)
         self._changed()
 
-    def source_voltage(self, voltage_V: float, current_limit_A: float = math.inf) -> None:
-        """Hold a voltage from now on, with no more current than the limit, of either sign."""
-        self.advance()
+    def source_voltage(
+        self, voltage_V: float, current_limit_A: float = math.inf, *, at_s: float | None = None
+    ) -> None:
+        """Hold a voltage, with no more current than the limit, of either sign; since when, as above."""
+        self.advance(at_s)
         self._set_current_A = None
         self._set_voltage_V = voltage_V
         self._current_limit_A = current_limit_A

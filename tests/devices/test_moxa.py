@@ -241,6 +241,18 @@ def test_a_tripped_watchdog_is_told_and_holds_until_it_is_cleared(io, clock, pla
     assert plant.relays == {4: True}
 
 
+def test_a_relay_that_dropped_with_the_boards_power_is_told_until_it_is_switched_anew(io, simulated, plant):
+    io.write("heater", True)
+    simulated.power_cycle()
+    with pytest.raises(InstrumentError, match=r"relay 4 has dropped by itself: was its power lost\?"):
+        io.trigger().wait()
+    assert io.quality.get() == "invalid"
+    io.switch("heater", True).wait()
+    io.trigger().wait()
+    assert io.quality.get() == "ok"
+    assert plant.relays[4]
+
+
 def test_a_watchdog_that_does_not_clear_is_an_error(io, clock, simulated, monkeypatch):
     clock.sleep(61.0)
     monkeypatch.setattr(simulated, "write_coil", lambda *_: None)
