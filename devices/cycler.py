@@ -70,6 +70,7 @@ class Cycler(Instrument):
         self._channels: set[int] = set()
         self._readings: dict[int, ChannelReading] = {}
         self._read_at_s = -math.inf
+        self.read_at = math.nan  #: when the channels were read last, s since 1970
         self._reading = threading.Lock()
 
     def add_channel(self, channel: int) -> None:
@@ -90,7 +91,7 @@ class Cycler(Instrument):
             old = not self.clock.monotonic() - self._read_at_s < FRESH_S
             if fresh or old or channel not in self._readings:
                 self._readings = self.read_channels(sorted(self._channels))
-                self._read_at_s = self.clock.monotonic()
+                self._note_time()
             if channel not in self._readings:
                 raise self.refused(f"tells nothing of channel {channel}")
             return self._readings[channel]
@@ -99,8 +100,11 @@ class Cycler(Instrument):
         """Read all channels that are in use."""
         with self._reading:
             self._readings = self.read_channels(sorted(self._channels))
-            self._read_at_s = self.clock.monotonic()
+            self._note_time()
         self.record(quality="ok")
+
+    def _note_time(self) -> None:
+        self._read_at_s, self.read_at = self.clock.monotonic(), self.clock.now()
 
     def make_safe(self) -> None:
         """Nothing: its channels have safe states of their own."""
@@ -228,19 +232,25 @@ class CyclerChannel(FlyingDevice):
         self.read_now()
 
     def read_now(self, *, fresh: bool = False) -> ChannelReading:
-        """Read the channel and record what it tells."""
+        """Read the channel and record what it tells, with the time at which the cycler told it."""
         reading = self.cycler.reading(self.channel, fresh=fresh)
-        self.record(
-            voltage=reading.voltage_V,
-            current=reading.current_A,
-            capacity=reading.capacity_Ah,
-            energy=reading.energy_Wh,
-            step=reading.step,
-            cycle=reading.cycle,
-            state=reading.state,
-            quality="ok" if math.isfinite(reading.voltage_V + reading.current_A) else "invalid",
-        )
+        self.show(reading, self.cycler.read_at)
         return reading
+
+    def show(self, reading: ChannelReading, timestamp: float) -> None:
+        """Record a reading of the channel."""
+        values = {
+            "voltage": reading.voltage_V,
+            "current": reading.current_A,
+            "capacity": reading.capacity_Ah,
+            "energy": reading.energy_Wh,
+            "step": reading.step,
+            "cycle": reading.cycle,
+            "state": reading.state,
+            "quality": "ok" if math.isfinite(reading.voltage_V + reading.current_A) else "invalid",
+        }
+        for signal, value in values.items():
+            getattr(self, signal).record(value, timestamp)
 
     @abstractmethod
     def read_channel_limits(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 __all__ = ["CellLimits", "Program", "Step"]
 
 _MARGIN_S = 120.0  # for relays to switch, and a cycler to show what it did
+_STEP_S = 2.0  # from the end of a step to the beginning of the next
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Program:
 
     def longest_s(self) -> float:
         """Longest time that the program can take."""
-        return self.cycles * sum(step.end_time_s for step in self.steps) * 1.01 + _MARGIN_S
+        return self.cycles * sum(1.01 * step.end_time_s + _STEP_S for step in self.steps) + _MARGIN_S
 
     def silence_s(self, rows: int) -> float:
         """Longest time between two records."""
