@@ -306,6 +306,11 @@ class FlyingDevice(LabDevice):
         run.count += len(rows)
         run.heard = self.clock.monotonic()
 
+    def heard(self) -> None:
+        """Note that the instrument is known to measure on, though it has no row to give yet."""
+        if (run := self._running()) is not None:
+            run.heard = self.clock.monotonic()
+
     def running_task(self) -> Any:
         """Task under way, or None."""
         run = self._running()

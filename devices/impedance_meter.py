@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from devices.electrochemical import ElectrochemicalDevice
+from devices.electrochemical import ElectrochemicalDevice, ImpedancePoint
 from devices.instrument import Cpt
 from devices.signals import Measured
 from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
@@ -27,3 +27,13 @@ class ImpedanceMeter(ElectrochemicalDevice):
         Measured, unit="ohm", precision=6, kind="normal", doc="Its imaginary part, negative if capacitive"
     )
     frequency = Cpt(Measured, unit="Hz", precision=3, kind="normal", doc="Its frequency")
+
+    def add_point(self, point: ImpedancePoint) -> None:
+        """Take over a point of the running spectrum."""
+        super().add_point(point)
+        for signal, value in (
+            (self.z_real, point.z_real_ohm),
+            (self.z_imag, point.z_imag_ohm),
+            (self.frequency, point.frequency_Hz),
+        ):
+            signal.record(value, point.time)

@@ -85,7 +85,7 @@ class ScpiInstrument(SimulatedInstrument):
     """
 
     identification: str = ""
-    queue_length: ClassVar[int] = 20
+    queue_length: int = 20
     line_end: ClassVar[bytes] = b"\n"
 
     def __init__(self, clock: Clock) -> None:
