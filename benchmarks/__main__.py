@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from bluesky import Msg, RunEngine
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.streaming import INTERVAL_S, READINGS, streamed
 from plans.moisture import moisture_exposure
 from ssblab.catalog import open_client
 from ssblab.clock import VirtualClock
@@ -21,6 +23,8 @@ from ssblab.session import open_session
 
 EVENTS = 3000
 CHANNELS = 8
+#: Wire and speed of the simulated potentiostat; Windows has no pseudo-terminals.
+STREAMS = [("tcp", 1.0), ("tcp", 8.0), *([("pty", 1.0)] if hasattr(os, "openpty") else [])]
 
 
 class Soft:
@@ -127,6 +131,14 @@ def main() -> None:
             f"{wall_s:.2f}",
             f"{lab_s / 3600:.2f} lab hours",
             f"{lab_s / wall_s:.0f} x real time",
+        )
+    for wire, speed in STREAMS:
+        count, took_s, cpu_s = streamed(wire, speed)
+        table.add_row(
+            f"stream of a potentiostat, {wire}, {speed / INTERVAL_S:.0f} readings/s: {count} of {READINGS}",
+            f"{took_s:.2f}",
+            f"{count / cpu_s:.0f} readings/s of CPU",
+            f"{count / cpu_s / 1000.0:.0f} x 1000/s",
         )
     Console(width=110).print(table)
 

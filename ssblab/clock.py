@@ -31,7 +31,7 @@ _WAIT_SLICE_S = 0.1  # Ctrl-C is seen between two slices of a wait, also on Wind
 _WAKE_S = 0.001
 _DEADLOCK_GRACE_S = 2.0  # real time in which another thread may still give the loop work
 _DELIVERY_GRACE_S = (0.0, 0.002, 0.02)
-_PTY_GRACE_S = (*_DELIVERY_GRACE_S, 0.2)  # a pty hands bytes over on a kernel thread, a little later
+_PTY_GRACE_S = (*_DELIVERY_GRACE_S, 0.5)  # a pty hands bytes over on a kernel thread, a little later
 
 
 class Responder(Protocol):

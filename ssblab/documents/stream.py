@@ -18,8 +18,9 @@ class HasNow(Protocol):
 class DocumentStream:
     """Callback for `RunEngine.subscribe` that restamps documents from the clock and writes the journal.
 
-    The RunEngine stamps with the wall clock whatever clock the lab runs on. Event pages keep their times:
-    they come from the instrument's own time base. A `JournalError` goes to the RunEngine and ends the plan.
+    The RunEngine stamps with the wall clock whatever clock the lab runs on. What was collected from an
+    instrument has the times of its readings, from the instrument's own time base. A `JournalError` goes to the
+    RunEngine and ends the plan.
 
     Parameters
     ----------
@@ -37,4 +38,6 @@ class DocumentStream:
         """Restamp a copy of `doc` and journal it."""
         if name in _STAMPED:
             doc = {**doc, "time": self._clock.now()}
+        elif name == "event_page":
+            doc = {**doc, "time": [max(row) for row in zip(*doc["timestamps"].values(), strict=True)]}
         self._journal.write(name, doc)

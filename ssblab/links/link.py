@@ -19,6 +19,7 @@ __all__ = ["Link", "LinkSettings"]
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_PIECE_BYTES = 4096
 _DRAIN_LIMIT_S = 3.0  # a device that talks without pause longer than this is not drained but told so
 
 
@@ -232,10 +233,12 @@ class Link:
             transport = self._open_transport()
             while self._read(transport, 0.0, b""):
                 pass
-            frames = []
-            while (length := self._framed(framing, b"")) is not None:
-                frames.append(self._buffer[:length])
-                self._buffer = self._buffer[length:]
+            frames: list[bytes] = []
+            begin = 0
+            while (length := self._framed(framing, b"", begin)) is not None:
+                frames.append(self._buffer[begin : begin + length])
+                begin += length
+            self._buffer = self._buffer[begin:]
             return frames
 
     def failed(self, problem: str, command: bytes = b"", advice: str = "") -> LinkError:
@@ -272,9 +275,14 @@ class Link:
             self._buffer += data
         return data
 
-    def _framed(self, framing: Framing, command: bytes) -> int | None:
+    def _framed(self, framing: Framing, command: bytes, begin: int = 0) -> int | None:
+        """Length of the first whole frame from `begin` on; many small ones are found in a piece each."""
+        piece = self._buffer[begin : begin + _PIECE_BYTES]
         try:
-            return framing(self._buffer) if self._buffer else None
+            length = framing(piece) if piece else None
+            if length is None and begin + len(piece) < len(self._buffer):
+                length = framing(self._buffer[begin:])
+            return length
         except ProtocolError as error:
             self.close()
             raise self._told(LinkClosed(f"not a reply of this protocol ({error})"), command) from error

@@ -1,7 +1,8 @@
 """One byte pipe for every VISA address: TCP sockets and serial ports, through pyvisa-py.
 
-pyvisa-py is asked only for bytes that are known to be there. Its own reads have deadlines on the wall
-clock, lose the part of a line that came before a timeout, and take a closed peer for a slow one.
+pyvisa-py opens the port and writes to it; what comes is read from the port itself. pyvisa-py's own reads have
+deadlines on the wall clock, lose the part of a line that came before a timeout, take a closed peer for a slow
+one, and fetch from serial ports byte by byte.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ssblab.links.errors import LinkClosed
 __all__ = ["SerialSettings", "Transport"]
 
 _OPEN_LOCK = threading.Lock()
-_PEEK_BYTES = 65536
+_READ_BYTES = 65536
 _PARITY = {"N": Parity.none, "E": Parity.even, "O": Parity.odd}
 _STOP_BITS = {1: StopBits.one, 2: StopBits.two}
 
@@ -110,10 +111,10 @@ class Transport:
         try:
             if not self._wait(timeout_s):
                 return b""
-            count = self._waiting()
-            if count == 0:
+            data = bytes(self._read_waiting())
+            if not data:
                 raise LinkClosed("the other end closed the connection")
-            return bytes(self._resource.read_bytes(count, break_on_termchar=False))
+            return data
         except (OSError, pyvisa.errors.Error) as error:
             raise LinkClosed(f"can't be read ({_first_line(error)})") from error
 
@@ -127,10 +128,10 @@ class Transport:
             self._clock.sleep(0.005)
         return True
 
-    def _waiting(self) -> int:
+    def _read_waiting(self) -> Any:
         if self._is_socket:
-            return len(self._interface.recv(_PEEK_BYTES, socket.MSG_PEEK))
-        return int(self._interface.in_waiting)
+            return self._interface.recv(_READ_BYTES)
+        return self._interface.read(self._interface.in_waiting)
 
     def close(self) -> None:
         """Close the resource; never fails."""

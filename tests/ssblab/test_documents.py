@@ -359,11 +359,14 @@ def test_documents_are_stamped_with_the_labs_time_and_nobody_elses_changed(tmp_p
             stream(name, doc)
 
         emit_run(emit, "run", 2)
-        page = {"descriptor": "d-run", "seq_num": [3, 4], "time": [1.0, 2.0], "data": {}, "timestamps": {}}
+        page = {
+            "descriptor": "d-run", "seq_num": [3, 4], "time": [1e9, 1e9], "data": {"step": [1, 2]},
+            "timestamps": {"step": [7.0, 8.5], "voltage": [7.5, 8.0]},
+        }  # fmt: skip
         emit("event_page", page)
     written = list(read_journal(journal.path))
     assert [doc["time"] for name, doc in written if name != "event_page"] == [100.5, 101, 101.5, 102, 102.5]
-    assert written[-1] == ("event_page", page)
+    assert written[-1] == ("event_page", {**page, "time": [7.5, 8.5]})  # when the instrument read them
     assert all(doc["time"] == 0.0 for name, doc in given if name != "event_page")
     assert all(doc["timestamps"]["step"] == 1.0 for name, doc in written if name == "event")
 
