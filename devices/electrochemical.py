@@ -111,7 +111,7 @@ class ElectrochemicalDevice(FlyingDevice):
         """Give the flyer that does a technique."""
         if not isinstance(task, self.techniques):
             known = ", ".join(technique.__name__ for technique in self.techniques)
-            raise TypeError(f"{self.name}: a {self.family} does {known}, not {task!r}")
+            raise TypeError(f"{self.name} ({self.family}) does {known}, not {task!r}")
         return self.flyers["impedance" if isinstance(task, _SPECTRA) else "course"]
 
     def check_task(self, task: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from devices.electrochemical import ElectrochemicalDevice
@@ -10,6 +11,7 @@ from devices.flyer import Flyer
 from devices.impedance_meter import ImpedanceMeter
 from devices.potentiostat import Potentiostat
 from devices.smu import SourceMeasureUnit
+from ssblab.safety import outcome
 
 __all__ = ["SmuPotentiostat"]
 
@@ -26,7 +28,8 @@ class SmuPotentiostat(Potentiostat):
     """Direct techniques by the source-measure unit, spectra by the impedance meter, one at a time.
 
     While one measures the other is in its safe state: the unit off at high impedance, the meter without
-    signal. What is recorded comes from the one that measures, with its times.
+    signal. What is recorded comes from the one that measures, with its times. Each does all of its work on
+    its own worker, so that its own looking after a measurement does not come in between.
 
     Parameters
     ----------
@@ -36,11 +39,13 @@ class SmuPotentiostat(Potentiostat):
         Four-terminal on the same cell.
     """
 
+    action_timeout_s = 75.0  # both parts, one after the other
+
     def __init__(self, *, smu: SourceMeasureUnit, impedance_meter: ImpedanceMeter, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.smu = smu
         self.impedance_meter = impedance_meter
-        self._part: Flyer | None = None  # which measures
+        self._part: Flyer | None = None  # which measures, or measured last
 
     @property
     def source(self) -> str:
@@ -68,15 +73,23 @@ class SmuPotentiostat(Potentiostat):
         super().check_task(task)
         self._doer(task).check_task(task)
 
+    def check_idle(self) -> None:
+        """Raise RuntimeError if a measurement is under way, here or at one of the parts by itself."""
+        super().check_idle()
+        self.smu.check_idle()
+        self.impedance_meter.check_idle()
+
+    def look_period_s(self, task: Any) -> float:
+        """How often to take over what the part has: as often as it looks at its instrument."""
+        return self._doer(task).look_period_s(task)
+
     def begin(self, task: Any) -> None:
         """Bring the other part into its safe state, then have the one that can do the task start it."""
         doer = self._doer(task)
         other = self.smu if doer is self.impedance_meter else self.impedance_meter
-        other.make_safe()
-        part = doer.flyer(task)
-        doer.task_taken(task)
-        doer.start_flight(part, task)
-        self._part = part
+        self._have(other, other.make_safe)
+        self._part = doer.flyer(task)
+        self._have(doer, lambda: self._start(doer, task))
         self.record(cell=1.0, potential=math.nan, current=math.nan)
 
     def listen(self) -> bool:
@@ -84,31 +97,55 @@ class SmuPotentiostat(Potentiostat):
         part = self._part
         if part is None or part.run is None:
             raise self.refused("nothing measures")
-        over = part.run.done.done()
+        done = part.run.done
+        over = done.done()  # asked before the rows are taken, so that none is left
+        if not over:
+            self.heard()  # the part knows how long its instrument may be silent
         rows = part.take_rows()
-        self.add_rows(rows)
-        if over and (error := part.run.done.exception()) is not None:
+        if rows:
+            self.add_rows(rows)
+            self._follow(part.device)
+        if over and (error := done.exception()) is not None:
             raise error
         return over
 
     def switch_off(self) -> None:
         """Bring both parts into their safe states."""
         try:
-            self.smu.make_safe()
+            self._have(self.smu, self.smu.make_safe)
         finally:
-            self.impedance_meter.make_safe()
-        self._read_parts()
+            self._have(self.impedance_meter, self.impedance_meter.make_safe)
+        self._follow(self.smu)
+        self.cell.record(self.smu.output.get(), self.smu.output.timestamp)
 
     def read_at_rest(self) -> None:
-        """Read the potential of the cell with both parts off."""
-        self.smu.read_at_rest()
-        self._read_parts()
+        """Read the potential of the cell with the source-measure unit."""
+        try:
+            self._have(self.smu, self.smu.poll)
+        finally:
+            self._follow(self.smu)
+            self.cell.record(self.smu.output.get(), self.smu.output.timestamp)
 
-    def _read_parts(self) -> None:
-        for name in ("potential", "current", "quality"):
-            signal = getattr(self.smu, name)
-            getattr(self, name).record(signal.get(), signal.timestamp)
-        self.cell.record(self.smu.output.get(), self.smu.output.timestamp)
+    def _start(self, doer: ElectrochemicalDevice, task: Any) -> None:
+        doer.task_taken(task)
+        doer.start_flight(doer.flyer(task), task)
+
+    def _have(self, part: ElectrochemicalDevice, work: Callable[[], None]) -> None:
+        """Have work done on the worker of a part, and wait for it."""
+        done = self.clock.submit(part.name, work)
+        try:
+            outcome(self.clock, done, part.action_timeout_s)
+        except TimeoutError as error:
+            if done.done():
+                raise
+            raise self.refused(f"{part.name} does not answer: {error}") from error
+
+    def _follow(self, part: Any) -> None:
+        """Record what a part has read last, with its times."""
+        for name in ("potential", "current", "sweep_frequency", "quality"):
+            if hasattr(part, name):
+                signal = getattr(part, name)
+                getattr(self, name).record(signal.get(), signal.timestamp)
 
     def _doer(self, task: Any) -> ElectrochemicalDevice:
         is_spectrum = super().flyer(task) is self.flyers["impedance"]

@@ -151,11 +151,14 @@ class GalvanostaticImpedanceSweep(_Spectrum):
 
     def applies(self) -> list[Applied]:
         """What it applies to the cell."""
+        peak_A = math.sqrt(2) * self.amplitude_A
         return [
             ("sweep_frequency", self.frequency_start_Hz),
             ("sweep_frequency", self.frequency_end_Hz),
             ("sweep_current_amplitude", self.amplitude_A),
             ("applied_current", self.bias_A),
+            ("applied_current", self.bias_A - peak_A),
+            ("applied_current", self.bias_A + peak_A),
             ("applied_potential", self.potential_min_V),
             ("applied_potential", self.potential_max_V),
         ]
@@ -240,7 +243,8 @@ class ConstantPotential(_Course):
     end_current_A: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "duration_s", "interval_s", "current_limit_A")
+        ends = () if self.end_current_A is None else ("end_current_A",)
+        _check(self, "duration_s", "interval_s", "current_limit_A", *ends)
 
     def duration(self) -> float:
         """Time that the course takes if no limit ends it, s."""
@@ -365,6 +369,8 @@ class CyclicVoltammetry(_Course):
 
     def __post_init__(self) -> None:
         _check(self, "step_V", "rate_V_s", "cycles", "current_limit_A")
+        if self.cycles != int(self.cycles):
+            raise ValueError(f"cycles must be a whole number, not {self.cycles!r}")
         if self.vertex_1_V == self.vertex_2_V:
             raise ValueError("the two vertices must differ")
 

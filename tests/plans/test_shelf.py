@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from devices.cycler_program import CellLimits, Program, Step
-from plans.stubs import measure
+from plans.stubs import measure, ocv_then_eis
 
 CAPACITY_AH = 0.008
 PROGRAM = Program(
@@ -65,3 +65,31 @@ def test_the_same_program_gives_equal_capacities_on_both_cyclers(capacities):
         assert neware_Ah[step] > 0.3 * CAPACITY_AH
         assert maccor_Ah[step] == pytest.approx(neware_Ah[step], rel=0.002)
     assert abs(maccor_Ah[1] - maccor_Ah[3]) == pytest.approx(net_Ah, abs=0.002 * CAPACITY_AH)
+
+
+@bpp.run_decorator()
+def rest_and_spectrum(potentiostat):
+    yield from ocv_then_eis(
+        potentiostat,
+        rest_s=30.0,
+        interval_s=1.0,
+        frequency_start_Hz=10e3,
+        frequency_end_Hz=0.1,
+        points_per_decade=5,
+        amplitude_V=0.01,
+    )
+
+
+@pytest.mark.parametrize(("name", "cell"), [("potentiostat", "full_cell"), ("smu_potentiostat", "cell_3")])
+def test_ocv_then_eis_is_the_same_on_two_different_potentiostats(RE, put_on_shelf, name, cell):
+    lab, devices = put_on_shelf(name)
+    truth = lab.things[cell]
+    potential_V = truth.potential_V()
+    streams = events_of(RE, rest_and_spectrum(devices[name]))
+    assert streams["open_circuit"][f"{name}_potential"] == pytest.approx(potential_V, abs=2e-3)
+    assert len(streams["open_circuit"][f"{name}_potential"]) in (30, 31)
+    frequency_Hz = streams["impedance"][f"{name}_frequency"]
+    assert frequency_Hz == pytest.approx(np.geomspace(10e3, 0.1, 26), rel=1e-3)
+    z_ohm = streams["impedance"][f"{name}_z_real"] + 1j * streams["impedance"][f"{name}_z_imag"]
+    assert abs(z_ohm / truth.impedance(frequency_Hz) - 1.0).max() < 0.03
+    assert devices[name].cell.get() == 0

@@ -384,10 +384,11 @@ def test_an_unknown_run(tmp_path: Path) -> None:
     assert "no run 'ffffffff'" in err
 
 
-def test_check(tmp_path: Path) -> None:
-    content = ask(tmp_path, "check")
+@pytest.mark.parametrize("station", ["sim", "shelf"])
+def test_check(tmp_path: Path, station: str) -> None:
+    content = ask(tmp_path, "check", "--station", station)
     assert list(content) == ["devices"]
-    assert [device["name"] for device in content["devices"]] == list(load_station("sim").devices)
+    assert [device["name"] for device in content["devices"]] == list(load_station(station).devices)
     for device in content["devices"]:
         assert list(device) == ["name", "family", "model", "identity", "ok", "message", "round_trip_s"]
         assert device["ok"]
