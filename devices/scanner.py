@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from devices.flyer import Column, Flyer, FlyingDevice
+from ophyd.device import create_device_from_components
+from ophyd.utils import LimitError
+
+from devices.flyer import Column, Flyer, FlyingDevice, Row
 from devices.instrument import Cpt
 from devices.signals import Measured, Text
+from devices.status import Status
 
-__all__ = ["Scan", "ScannedChannel", "Scanner"]
+__all__ = ["Scan", "ScannedChannel", "Scanner", "worst"]
 
 _MARGIN_S = 60.0
+_RANKING = ("ok", "saturated", "invalid")  # of qualities, the worst last
 _UNITS = {"voltage": "V", "temperature": "degC"}
+
+
+def worst(qualities: Iterable[str]) -> str:
+    """Worst of some qualities: ok, saturated or invalid."""
+    return max(qualities, key=_RANKING.index)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,16 @@ class ScannedChannel:
         """Unit of its readings."""
         return _UNITS[self.quantity]
 
+    def quality_of(self, value: float) -> str:
+        """Quality of a reading, NaN where the instrument has none.
+
+        A voltage without reading is beyond its range ("saturated"), a temperature has an open thermocouple
+        or one that is no thermocouple ("invalid").
+        """
+        if math.isfinite(value):
+            return "ok"
+        return "saturated" if self.quantity == "voltage" else "invalid"
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -78,7 +97,7 @@ class Scan:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.interval_s) and self.interval_s > 0):
             raise ValueError(f"interval_s must be a number above 0, not {self.interval_s!r}")
-        if not (isinstance(self.count, int) and self.count >= 1):
+        if isinstance(self.count, bool) or not (isinstance(self.count, int) and self.count >= 1):
             raise ValueError(f"count must be a whole number from 1, not {self.count!r}")
 
     @property
@@ -98,8 +117,8 @@ class Scan:
 class Scanner(FlyingDevice):
     """Reads its channels, one by one on request (`trigger`) or in scans of its own (flyer `scan`).
 
-    Each channel is a signal under its own name: `scanner.channels["wall"]`, data key `<scanner>_wall`.
-    It applies nothing to anything; its safe state is no scan running.
+    Each channel is a signal of its own, `scanner.wall` or `scanner.channels["wall"]`, with the data key
+    `<scanner>_wall`. A scanner applies nothing to anything; its safe state is no scan running.
 
     Parameters
     ----------
@@ -109,12 +128,29 @@ class Scanner(FlyingDevice):
     Raises
     ------
     ValueError
-        If there is no channel, two have one number, or one is not possible.
+        If there is no channel, two have one number, one is not possible, or its name is taken.
     """
 
     family = "scanner"
+    longest_interval_s: ClassVar[float] = math.inf
+    most_scans: ClassVar[float] = math.inf
 
     quality = Cpt(Text, value="invalid", kind="normal", doc="Worst of the channels: ok, invalid or saturated")
+
+    def __new__(cls, *, channels: Mapping[str, Mapping[str, Any]], **kwargs: Any) -> Scanner:
+        """Make a scanner whose class has a component for each channel, as a device with fixed ones has."""
+        scanned = {name: ScannedChannel(**record) for name, record in channels.items()}
+        if taken := sorted(name for name in scanned if hasattr(cls, name) or not name.isidentifier()):
+            raise ValueError(f"{', '.join(taken)}: no name for a channel")
+        components = {
+            name: Cpt(Measured, unit=channel.unit, precision=6, kind="hinted", doc=f"Channel {channel.at}")
+            for name, channel in scanned.items()
+        }
+        return super().__new__(
+            create_device_from_components(
+                cls.__name__, docstring=cls.__doc__ or "", base_class=cls, **components
+            )
+        )
 
     def __init__(self, *, channels: Mapping[str, Mapping[str, Any]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -122,37 +158,16 @@ class Scanner(FlyingDevice):
         numbers = [channel.at for channel in self.scanned.values()]
         if not numbers or len(set(numbers)) < len(numbers):
             raise ValueError(f"{self.name}: channels must be there, each with its own number, not {numbers}")
-        self.channels = {
-            name: Measured(
-                name=f"{self.name}_{name}", parent=self, unit=channel.unit, precision=6, kind="hinted"
-            )
-            for name, channel in self.scanned.items()
-        }
-        for signal in self.channels.values():
-            signal.record(math.nan, self.clock.now())
+        self.channels: dict[str, Measured] = {name: getattr(self, name) for name in self.scanned}
         columns = {
             name: Column(channel.unit, f"Channel {channel.at}") for name, channel in self.scanned.items()
         }
+        columns["quality"] = Column("", "Worst of the channels: ok, invalid or saturated")
         self.flyers = {"scan": Flyer(self, "scan", columns)}
 
-    def read(self) -> OrderedDict[str, Any]:
-        """Read the quality and all channels."""
-        readings = super().read()
-        for signal in self.channels.values():
-            readings.update(signal.read())
-        return readings
-
-    def describe(self) -> OrderedDict[str, Any]:
-        """Describe the quality and all channels."""
-        description = super().describe()
-        for signal in self.channels.values():
-            description.update(signal.describe())
-        return description
-
-    @property
-    def hints(self) -> dict[str, Any]:
-        """All channels."""
-        return {"fields": [signal.name for signal in self.channels.values()]}
+    def trigger(self) -> Status:
+        """Read all channels anew; done when they have been read."""
+        return self.do("read", self.poll, timeout_s=self.action_timeout_s + 2 * self.shortest_scan_s())
 
     def flyer(self, task: Any) -> Flyer:
         """Give the flyer that scans."""
@@ -161,19 +176,47 @@ class Scanner(FlyingDevice):
         return self.flyers["scan"]
 
     def check_task(self, task: Any) -> None:
-        """Raise ValueError if the channels can't be scanned in the interval."""
+        """Raise LimitError if the instrument can't scan its channels in the interval, or not so often."""
         shortest_s = self.shortest_scan_s()
         if task.interval_s < shortest_s:
-            raise ValueError(
+            raise LimitError(
                 f"{self.name}: a scan of {len(self.scanned)} channels takes {shortest_s:g} s, "
                 f"longer than the interval of {task.interval_s:g} s"
             )
+        if task.interval_s > self.longest_interval_s:
+            raise LimitError(
+                f"{self.name}: an interval of {task.interval_s:g} s is longer than "
+                f"{self.longest_interval_s:g} s, the longest that the instrument has"
+            )
+        if task.count > self.most_scans:
+            raise LimitError(
+                f"{self.name}: {task.count} scans are more than {self.most_scans:g}, the most that the "
+                "instrument does"
+            )
 
-    def record_channels(self, values: Mapping[str, float], timestamp: float, quality: str) -> None:
+    def in_order(self) -> dict[int, str]:
+        """Names of the channels by their number, in the order in which they are scanned."""
+        return {
+            channel.at: name for name, channel in sorted(self.scanned.items(), key=lambda item: item[1].at)
+        }
+
+    def record_channels(self, values: Mapping[str, float], timestamp: float) -> None:
         """Take over one reading of each channel, and the worst quality among them."""
         for name, value in values.items():
             self.channels[name].record(value, timestamp)
-        self.quality.record(quality, timestamp)
+        self.quality.record(self._worst(values), timestamp)
+
+    def record_nothing(self) -> None:
+        """Say that no channel could be read."""
+        self.record(quality="invalid", **dict.fromkeys(self.scanned, math.nan))
+
+    def add_scan(self, values: Mapping[str, float], timestamp: float) -> None:
+        """Take over a scan of the running task."""
+        self.add_rows([Row(timestamp, {**values, "quality": self._worst(values)})])
+        self.record_channels(values, timestamp)
+
+    def _worst(self, values: Mapping[str, float]) -> str:
+        return worst(self.scanned[name].quality_of(value) for name, value in values.items())
 
     @abstractmethod
     def shortest_scan_s(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from devices.instrument import Cpt, LabDevice
 from devices.potentiostat import Potentiostat
-from devices.scanner import Scanner
+from devices.scanner import Scanner, worst
 from devices.signals import Measured, Text
 
 __all__ = ["ThreeElectrodeCell"]
@@ -67,20 +67,45 @@ class ThreeElectrodeCell(LabDevice):
         self.poll()
 
     def poll(self) -> None:
-        """Read potentiostat and scanner, one after the other."""
-        self._potentiostat.poll()
-        self._scanner.poll()
+        """Read potentiostat and scanner, one after the other; what runs in one of them gives its last point.
+
+        Raises
+        ------
+        LinkError
+            If one of them can't be read.
+        """
+        try:
+            self._potentiostat.poll()
+            self._scanner.poll()
+        except Exception:
+            signals = ("cell_voltage", "positive_potential", "negative_potential", "closure")
+            self.record(quality="invalid", **dict.fromkeys(signals, math.nan))
+            raise
         cell_V = float(self._potentiostat.potential.get())
         positive_V, negative_V = (float(self._scanner.channels[name].get()) for name in self._electrodes)
-        closure_V = cell_V - (positive_V - negative_V)
         self.record(
             cell_voltage=cell_V,
             positive_potential=positive_V,
             negative_potential=negative_V,
-            closure=closure_V,
-            quality="ok" if math.isfinite(closure_V) else "invalid",
+            closure=cell_V - (positive_V - negative_V),
+            quality=self._quality(cell_V, positive_V, negative_V),
         )
 
+    def _quality(self, cell_V: float, *potentials_V: float) -> str:
+        """Worst of the three readings; other channels of the scanner do not matter."""
+        qualities = [
+            self._scanner.scanned[name].quality_of(value_V)
+            for name, value_V in zip(self._electrodes, potentials_V, strict=True)
+        ]
+        qualities.append(str(self._potentiostat.quality.get()) if math.isfinite(cell_V) else "invalid")
+        return worst(qualities)
+
     def make_safe(self) -> None:
-        """Bring the potentiostat into its safe state; the scanner applies nothing."""
+        """Bring the potentiostat into its safe state; the scanner applies nothing.
+
+        Raises
+        ------
+        LinkError
+            If the potentiostat's safe state could not be confirmed.
+        """
         self._potentiostat.make_safe()

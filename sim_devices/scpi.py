@@ -14,7 +14,7 @@ from typing import ClassVar
 from sim_devices.wire import SimulatedInstrument
 from ssblab.clock import Clock
 
-__all__ = ["ScpiError", "ScpiInstrument", "number"]
+__all__ = ["ScpiError", "ScpiInstrument", "number", "split"]
 
 _TEXTS = {
     -100: "Command error",
@@ -131,7 +131,7 @@ class ScpiInstrument(SimulatedInstrument):
     def _line(self, text: str) -> bytes | None:
         replies: list[str] = []
         path = ""
-        for message in _split(text, ";"):
+        for message in split(text, ";"):
             try:
                 path, reply = self._message(message, path)
             except ScpiError as error:
@@ -152,7 +152,7 @@ class ScpiInstrument(SimulatedInstrument):
             full = header if header.startswith(":") else f"{path}:{header}"
             path = full.rpartition(":")[0]
         handler = self._handler(full)
-        words = [word.strip() for word in _split(rest, ",")] if rest.strip() else []
+        words = [word.strip() for word in split(rest, ",")] if rest.strip() else []
         try:
             return path, handler(*words)
         except TypeError as error:
@@ -216,7 +216,7 @@ class ScpiInstrument(SimulatedInstrument):
         return self.error_entry(code, text)
 
 
-def _split(text: str, separator: str) -> list[str]:
+def split(text: str, separator: str) -> list[str]:
     """Parts between separators that stand outside quotes and brackets."""
     parts, depth, quote, part = [], 0, "", ""
     for character in text:

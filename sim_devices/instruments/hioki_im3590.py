@@ -2,8 +2,8 @@
 
 Written from the maker's list of commands and from a sample program for a sweep on a related model (after
 `*RST`, the analyzer mode answers `:MEASure?` with frequency, first and third parameter of each point in one
-line). ESR0: REF, COF (level not constant), LOF (limited), MOF, MUF (measured value over, under), IDX, EOM, CEM
-from bit 7 to bit 0, as another such sample names them.
+line). ESR0 from bit 7 to bit 0: REF, COF (level not constant), LOF (limited), MOF, MUF (measured value over,
+under), IDX, EOM, CEM, as another such sample names them.
 
 Placeholders, for want of a page of the manual: initial settings, number of points (801), limits of levels,
 waves per point at each speed, the marks of an overflow (9.99999E+28) and of what was not measured

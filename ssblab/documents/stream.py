@@ -19,8 +19,8 @@ class DocumentStream:
     """Callback for `RunEngine.subscribe` that restamps documents from the clock and writes the journal.
 
     The RunEngine stamps with the wall clock whatever clock the lab runs on. What was collected from an
-    instrument has the times of its readings, from the instrument's own time base. A `JournalError` goes to the
-    RunEngine and ends the plan.
+    instrument has the times of its readings, from the instrument's own time base. A `JournalError` goes to
+    the RunEngine and ends the plan.
 
     Parameters
     ----------

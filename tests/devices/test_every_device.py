@@ -10,6 +10,8 @@ import pytest
 
 import devices as devices_package
 import sim_devices
+from devices.electrochemical import ElectrochemicalDevice
+from devices.flyer import FlyingDevice
 from devices.instrument import Instrument, LabDevice
 from devices.signals import Measured
 from sim_devices import instruments
@@ -34,6 +36,9 @@ SIMULATED = [cls for cls in classes_in(instruments, SimulatedInstrument) if not 
 SIM, SHELF = load_station("sim"), load_station("shelf")
 
 EPOCH_S = 1_700_000_000  # of the clock of the tests
+
+#: What families stand on.
+BASES = (LabDevice, Instrument, FlyingDevice, ElectrochemicalDevice)
 
 each_driver = pytest.mark.parametrize("cls", DRIVERS, ids=lambda cls: cls.__name__)
 
@@ -72,7 +77,7 @@ def test_there_is_something_to_sweep():
 @pytest.mark.parametrize("cls", FAMILIES_AND_DRIVERS, ids=lambda cls: cls.__name__)
 def test_every_class_says_what_it_is(cls):
     assert (cls.__doc__ or "").strip() != (cls.__mro__[1].__doc__ or "").strip()
-    if cls not in (LabDevice, Instrument):
+    if cls not in BASES:
         assert cls.family
     if cls in DRIVERS and issubclass(cls, Instrument):
         assert cls.about.maker
@@ -92,7 +97,7 @@ def test_every_quantity_has_unit_kind_and_doc(built, cls):
     signals = signals_of(device)
     assert signals
     for name, signal in signals:
-        assert getattr(cls, name).doc, f"{name} has no doc"
+        assert getattr(type(device), name).doc, f"{name} has no doc"
         (description,) = signal.describe().values()
         if isinstance(signal, Measured) or description["dtype"] in ("number", "integer", "array"):
             assert description.get("units"), f"{name} has no unit"

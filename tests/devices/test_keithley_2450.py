@@ -304,7 +304,7 @@ def test_a_long_list_is_uploaded_in_parts(smu, simulated):
 def test_what_the_unit_can_not_do_is_refused_before_anything_is_sent(smu, simulated, task, message):
     with pytest.raises(LimitError, match=message):
         smu.flyer(task).prepare(task)
-    with pytest.raises(TypeError, match="a source-measure unit does OpenCircuit"):
+    with pytest.raises(TypeError, match=r"\(source-measure unit\) does OpenCircuit"):
         smu.flyer(ImpedanceSweep(1e3, 1.0, 5, 0.01, 3.8))
 
 
