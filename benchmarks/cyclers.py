@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from devices.cycler_program import CellLimits, Program, Step
+from devices.families.cycler_program import CellLimits, Program, Step
 from devices.neware import NewareBts, NewareChannel
 from ssblab.clock import WallClock
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from devices.families.techniques import ConstantPotential
 from devices.palmsens import PalmSens
-from devices.techniques import ConstantPotential
 from sim_devices.instruments.palmsens import SimulatedPalmSens
 from sim_devices.wire import Wires
 from ssblab.clock import WallClock

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from devices.families.mass_flow_controller import MassFlowController
 from devices.instrument import About, Identity
-from devices.mass_flow_controller import MassFlowController
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
 __all__ = ["Alicat", "Frame", "decode_frame", "decode_setpoint", "encode_setpoint"]

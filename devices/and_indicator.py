@@ -17,8 +17,8 @@ import math
 import re
 from typing import Any, ClassVar
 
+from devices.families.load_cell import LoadCell, LoadReading, force_kN
 from devices.instrument import About, Identity
-from devices.load_cell import LoadCell, LoadReading, force_kN
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
 __all__ = ["AndIndicator", "decode_echo", "decode_load", "encode"]

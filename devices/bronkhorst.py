@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from itertools import cycle, groupby
 from typing import Any, ClassVar, Literal
 
+from devices.families.mass_flow_controller import MassFlowController
 from devices.instrument import About, Identity
-from devices.mass_flow_controller import MassFlowController
 from ssblab.links import LinkSettings, ProtocolError, Refusal
 
 __all__ = [

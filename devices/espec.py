@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from devices.climate_chamber import CONSTANT, OFF, PROGRAM, STANDBY, ClimateChamber
+from devices.families.climate_chamber import CONSTANT, OFF, PROGRAM, STANDBY, ClimateChamber
 from devices.instrument import About, Identity
 from ssblab.links import InstrumentError, LinkClosed, LinkSettings, LinkTimeout, ProtocolError, Refusal, line
 

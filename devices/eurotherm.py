@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from devices.furnace import Furnace
+from devices.families.furnace import Furnace
 from devices.instrument import About, Identity, quality_of
 from ssblab.links import InstrumentError, LinkClosed, LinkSettings, ProtocolError
 from ssblab.links.modbus import ModbusClient, float_from_registers, registers_from_float

@@ -23,7 +23,7 @@ from functools import reduce
 from operator import xor
 from typing import Any, ClassVar
 
-from devices.furnace import Furnace
+from devices.families.furnace import Furnace
 from devices.instrument import About, Identity, quality_of
 from ssblab.links import InstrumentError, LinkSettings, ProtocolError, Refusal
 

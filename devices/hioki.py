@@ -31,10 +31,10 @@ from typing import Any, ClassVar, Literal
 
 from ophyd.utils import LimitError
 
-from devices.electrochemical import ImpedancePoint
-from devices.impedance_meter import ImpedanceMeter
+from devices.families.electrochemical import ImpedancePoint
+from devices.families.impedance_meter import ImpedanceMeter
+from devices.families.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from devices.instrument import About, Identity, Instrument
-from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from ssblab.links import InstrumentError, LinkSettings, ProtocolError, Refusal
 from ssblab.links.scpi import ScpiClient, decode_identification, decode_text
 

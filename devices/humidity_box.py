@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from devices.dew_point_transmitter import DewPointTransmitter
+from devices.families.dew_point_transmitter import DewPointTransmitter
+from devices.families.relay_io import RelayIO
 from devices.instrument import Cpt, LabDevice
-from devices.relay_io import RelayIO
 from devices.signals import Measured, Setting, Switch, Text
 from devices.status import Status
 from ssblab.clock import Timer

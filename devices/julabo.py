@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from devices.circulator import Circulator
+from devices.families.circulator import Circulator
 from devices.instrument import About, Identity
 from ssblab.links import LinkSettings, ProtocolError, line
 

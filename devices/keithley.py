@@ -26,10 +26,10 @@ from typing import Any, ClassVar, Literal
 
 from ophyd.utils import LimitError
 
-from devices.electrochemical import CoursePoint
+from devices.families.electrochemical import CoursePoint
+from devices.families.smu import SourceMeasureUnit
+from devices.families.techniques import ConstantCurrent, ConstantPotential, LinearSweep, OpenCircuit
 from devices.instrument import Identity, Instrument
-from devices.smu import SourceMeasureUnit
-from devices.techniques import ConstantCurrent, ConstantPotential, LinearSweep, OpenCircuit
 from ssblab.links import LinkSettings
 from ssblab.links.scpi import ScpiClient, decode_identification, decode_number, decode_text
 

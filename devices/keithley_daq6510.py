@@ -25,8 +25,8 @@ from typing import Any, ClassVar
 
 from ophyd.utils import LimitError
 
+from devices.families.scanner import Scan, ScannedChannel, Scanner
 from devices.instrument import About, Identity, Instrument
-from devices.scanner import Scan, ScannedChannel, Scanner
 from ssblab.links import LinkSettings, ProtocolError
 from ssblab.links.scpi import (
     ScpiClient,

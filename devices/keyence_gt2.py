@@ -17,8 +17,8 @@ import re
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
+from devices.families.thickness_gauge import HeadReading, ThicknessGauge
 from devices.instrument import About, Identity
-from devices.thickness_gauge import HeadReading, ThicknessGauge
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
 __all__ = ["KeyenceGt2", "decode_datum", "decode_heads", "encode_read", "error_words"]

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from devices.families.scanner import Scan, Scanner
 from devices.instrument import About, Identity, Instrument
-from devices.scanner import Scan, Scanner
 from ssblab.links import LinkSettings, ProtocolError
 from ssblab.links.scpi import (
     ScpiClient,

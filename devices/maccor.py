@@ -38,8 +38,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, ClassVar, TypeVar
 
-from devices.cycler import ChannelReading, Cycler, CyclerChannel
-from devices.cycler_program import CellLimits, Program, Step
+from devices.families.cycler import ChannelReading, Cycler, CyclerChannel
+from devices.families.cycler_program import CellLimits, Program, Step
 from devices.flyer import Flyer, Row
 from devices.instrument import About, Identity
 from ssblab.clock import Timer

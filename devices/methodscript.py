@@ -26,7 +26,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
-from devices.techniques import (
+from devices.families.techniques import (
     ConstantCurrent,
     ConstantPotential,
     CyclicVoltammetry,

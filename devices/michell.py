@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from devices.dew_point_transmitter import DewPointTransmitter
+from devices.families.dew_point_transmitter import DewPointTransmitter
 from devices.instrument import About, Cpt, Identity
 from devices.signals import Text
 from ssblab.links import InstrumentError, LinkSettings, ProtocolError

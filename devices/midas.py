@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.gas_alarm import MONITORING, GasAlarm
+from devices.families.gas_alarm import MONITORING, GasAlarm
 from devices.instrument import About, Identity
 from ssblab.links import ProtocolError
 from ssblab.links.modbus import ModbusClient, float_from_registers

@@ -17,8 +17,8 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
+from devices.families.vacuum_gauge import OVER_RANGE, VacuumGauge
 from devices.instrument import About, Identity
-from devices.vacuum_gauge import OVER_RANGE, VacuumGauge
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
 __all__ = ["Mks900", "decode_answer", "decode_pressure", "decode_status", "decode_unit", "encode_question"]

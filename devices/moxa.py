@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from devices.families.relay_io import CHANNELS, RelayIO
 from devices.instrument import About, Identity
-from devices.relay_io import CHANNELS, RelayIO
 from ssblab.links import InstrumentError, LinkSettings
 from ssblab.links.modbus import ModbusClient
 

@@ -2,7 +2,7 @@
 
 Source: MT-SICS reference manuals (formats of replies, status characters, ES/ET/EL); commands I2, I4, SI, TA,
 T, TAC, Z. Lines end with CR LF; 9600 8N1 at delivery. A weight is `S S     100.00 g`: ten characters, right
-justified. Mass is converted to force with standard gravity (see `devices.load_cell`).
+justified. Mass is converted to force with standard gravity (see `devices.families.load_cell`).
 
 Not verified: the form of a reply while the weighing module reports an error (`S S Error 10b`).
 """
@@ -13,8 +13,8 @@ import math
 import re
 from typing import ClassVar
 
+from devices.families.load_cell import LoadCell, LoadReading, force_kN
 from devices.instrument import About, Identity
-from devices.load_cell import LoadCell, LoadReading, force_kN
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
 __all__ = ["MtSics", "decode_accepted", "decode_tare", "decode_text", "decode_weight"]

@@ -30,8 +30,8 @@ from uuid import uuid4
 from xml.sax.saxutils import escape, quoteattr
 from zoneinfo import ZoneInfo
 
-from devices.cycler import FRESH_S, ChannelReading, Cycler, CyclerChannel
-from devices.cycler_program import Program
+from devices.families.cycler import FRESH_S, ChannelReading, Cycler, CyclerChannel
+from devices.families.cycler_program import Program
 from devices.flyer import Row
 from devices.instrument import About, Identity
 from devices.neware_program import encode_program

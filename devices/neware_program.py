@@ -13,7 +13,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from uuid import UUID
 
-from devices.cycler_program import Program, Step
+from devices.families.cycler_program import Program, Step
 
 __all__ = ["encode_program"]
 

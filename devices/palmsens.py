@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from ophyd.utils import LimitError
 
-from devices.electrochemical import CoursePoint, ImpedancePoint
+from devices.families.electrochemical import CoursePoint, ImpedancePoint
+from devices.families.potentiostat import Potentiostat
+from devices.families.techniques import ConstantCurrent, GalvanostaticImpedanceSweep, Technique
 from devices.instrument import About, Identity, Instrument
 from devices.methodscript import (
     MODELS,
@@ -31,8 +33,6 @@ from devices.methodscript import (
     script_output,
     technique_script,
 )
-from devices.potentiostat import Potentiostat
-from devices.techniques import ConstantCurrent, GalvanostaticImpedanceSweep, Technique
 from ssblab.links import InstrumentError, LinkSettings, ProtocolError, Refusal, line
 
 __all__ = ["EmStat4LR", "EmStatPico", "PalmSens"]

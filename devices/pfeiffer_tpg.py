@@ -12,8 +12,8 @@ import math
 import re
 from typing import Any, ClassVar
 
+from devices.families.vacuum_gauge import OVER_RANGE, VacuumGauge
 from devices.instrument import About, Identity
-from devices.vacuum_gauge import OVER_RANGE, VacuumGauge
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 
 __all__ = [

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from devices.actuator import LinearActuator
+from devices.families.actuator import LinearActuator
+from devices.families.load_cell import LoadCell
+from devices.families.thickness_gauge import ThicknessGauge
 from devices.instrument import Cpt, LabDevice
-from devices.load_cell import LoadCell
 from devices.signals import Measured, Setting, Text
 from devices.status import Status
-from devices.thickness_gauge import ThicknessGauge
 from ssblab.clock import Timer
 from ssblab.links import LinkError
 

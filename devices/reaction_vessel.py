@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from devices.families.relay_io import RelayIO
 from devices.instrument import Cpt, LabDevice
-from devices.relay_io import RelayIO
 from devices.signals import Measured, Switch, Text
 from devices.status import Status
 from ssblab.clock import Timer

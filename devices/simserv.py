@@ -24,7 +24,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from devices.climate_chamber import CONSTANT, PROGRAM, STANDBY, ClimateChamber
+from devices.families.climate_chamber import CONSTANT, PROGRAM, STANDBY, ClimateChamber
 from devices.instrument import About, Identity, quality_of
 from devices.signals import Setting
 from ssblab.links import InstrumentError, LinkClosed, LinkSettings, LinkTimeout, ProtocolError, Refusal, line

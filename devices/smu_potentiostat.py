@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from devices.electrochemical import ElectrochemicalDevice
+from devices.families.electrochemical import ElectrochemicalDevice
+from devices.families.impedance_meter import ImpedanceMeter
+from devices.families.potentiostat import Potentiostat
+from devices.families.smu import SourceMeasureUnit
 from devices.flyer import Flyer
-from devices.impedance_meter import ImpedanceMeter
-from devices.potentiostat import Potentiostat
-from devices.smu import SourceMeasureUnit
 from ssblab.safety import outcome
 
 __all__ = ["SmuPotentiostat"]

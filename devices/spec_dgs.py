@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from devices.gas_sensor import GasSensor
+from devices.families.gas_sensor import GasSensor
 from devices.instrument import About, Identity
 from ssblab.links import LinkSettings, ProtocolError, line
 

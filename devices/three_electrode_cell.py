@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from devices.families.potentiostat import Potentiostat
+from devices.families.scanner import Scanner, worst
 from devices.instrument import Cpt, LabDevice
-from devices.potentiostat import Potentiostat
-from devices.scanner import Scanner, worst
 from devices.signals import Measured, Text
 
 __all__ = ["ThreeElectrodeCell"]

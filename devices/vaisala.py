@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from devices.dew_point_transmitter import DewPointTransmitter
+from devices.families.dew_point_transmitter import DewPointTransmitter
 from devices.instrument import About, Cpt, Identity, quality_of
 from devices.signals import Setting
 from ssblab.links import InstrumentError, LinkSettings

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from devices.actuator import LinearActuator, Motion
+from devices.families.actuator import LinearActuator, Motion
 from devices.instrument import About, Identity
 from ssblab.links import LinkSettings, ProtocolError, Refusal, line
 

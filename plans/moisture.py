@@ -9,15 +9,15 @@ from typing import Annotated, Any
 from bluesky.preprocessors import finalize_wrapper, run_wrapper
 from ophyd.utils import LimitError
 
-from devices.furnace import Furnace
-from devices.gas_sensor import GasSensor
+from devices.families.furnace import Furnace
+from devices.families.gas_sensor import GasSensor
+from devices.families.mass_flow_controller import MassFlowController
+from devices.families.potentiostat import Potentiostat
+from devices.families.techniques import ImpedanceSweep
+from devices.families.vacuum_gauge import VacuumGauge
 from devices.humidity_box import HumidityBox
 from devices.instrument import LabDevice
-from devices.mass_flow_controller import MassFlowController
-from devices.potentiostat import Potentiostat
 from devices.reaction_vessel import ReactionVessel
-from devices.techniques import ImpedanceSweep
-from devices.vacuum_gauge import VacuumGauge
 from plans.arguments import FROM_STATION, PlanGenerator, Quantity, describe_arguments, plan, written
 from plans.stubs import log, log_for, make_safe, measure, move, move_and_log, plain_failures
 from ssblab.analysis.moist_air import water_mole_fraction

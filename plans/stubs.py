@@ -13,10 +13,10 @@ from bluesky import Msg
 from bluesky.utils import FailedStatus
 from ophyd.status import StatusBase
 
+from devices.families.potentiostat import Potentiostat
+from devices.families.techniques import ImpedanceSweep, OpenCircuit
 from devices.flyer import FlyingDevice
 from devices.instrument import LabDevice
-from devices.potentiostat import Potentiostat
-from devices.techniques import ImpedanceSweep, OpenCircuit
 from plans.arguments import PlanGenerator
 
 __all__ = ["log", "log_for", "make_safe", "measure", "move", "move_and_log", "ocv_then_eis", "plain_failures"]

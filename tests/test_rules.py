@@ -46,3 +46,17 @@ def test_no_pickle_and_no_plan_stubs_in_loops(path):
     if path.is_relative_to(ROOT / "plans"):
         assert "bluesky.plan_stubs" not in imported
         assert "plan_stubs" not in imported
+
+
+#: What families stand on, beside each other.
+BELOW_FAMILIES = {"devices.instrument", "devices.signals", "devices.status", "devices.flyer"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "devices" / "families").glob("*.py")), ids=lambda path: path.stem
+)
+def test_a_family_knows_no_instrument(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        module = node.module if isinstance(node, ast.ImportFrom) else ""
+        if (module or "").startswith("devices"):
+            assert module in BELOW_FAMILIES or module.startswith("devices.families.")

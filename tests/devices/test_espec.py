@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
-from devices.climate_chamber import CONSTANT, PROGRAM, STANDBY
 from devices.espec import (
     Espec,
     Loop,
@@ -22,6 +21,7 @@ from devices.espec import (
     decode_type,
     encode_loop,
 )
+from devices.families.climate_chamber import CONSTANT, PROGRAM, STANDBY
 from devices.status import NotReached
 from sim_devices.instruments.espec import SimulatedEspec
 from sim_devices.physics.climate_chamber import ClimateChamber

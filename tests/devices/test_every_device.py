@@ -10,7 +10,7 @@ import pytest
 
 import devices as devices_package
 import sim_devices
-from devices.electrochemical import ElectrochemicalDevice
+from devices.families.electrochemical import ElectrochemicalDevice
 from devices.flyer import FlyingDevice
 from devices.instrument import Instrument, LabDevice
 from devices.signals import Measured

@@ -10,7 +10,7 @@ import statistics
 
 import pytest
 
-from devices.cycler import Cycler, CyclerChannel
+from devices.families.cycler import Cycler, CyclerChannel
 from devices.instrument import Instrument
 from devices.signals import Measured, Setting
 from devices.status import ActionTimeout

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
+from devices.families.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from devices.flyer import MeasurementStopped
 from devices.hioki import (
     HiokiBT4560,
@@ -17,7 +18,6 @@ from devices.hioki import (
     decode_values,
     decode_word,
 )
-from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from sim_devices.instruments.hioki_bt4560 import SimulatedBT4560
 from sim_devices.physics.battery_cell import BatteryCell
 from sim_devices.wire import FAULTS

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from ophyd.utils import LimitError
 
+from devices.families.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from devices.flyer import MeasurementStopped
 from devices.hioki import HiokiIM3590, decode_values
-from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from sim_devices.instruments.hioki_im3590 import SimulatedIM3590
 from sim_devices.physics.battery_cell import BatteryCell
 from sim_devices.wire import FAULTS

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
-from devices.flyer import MeasurementStopped
-from devices.keithley import Sample
-from devices.keithley_2400 import Keithley2400, decode_samples
-from devices.techniques import (
+from devices.families.techniques import (
     ConstantCurrent,
     ConstantPotential,
     CyclicVoltammetry,
     LinearSweep,
     OpenCircuit,
 )
+from devices.flyer import MeasurementStopped
+from devices.keithley import Sample
+from devices.keithley_2400 import Keithley2400, decode_samples
 from sim_devices.instruments.keithley_2400 import SimulatedKeithley2400
 from sim_devices.physics.battery_cell import BatteryCell
 from sim_devices.wire import FAULTS, Wires

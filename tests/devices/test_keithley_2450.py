@@ -10,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
-from devices.flyer import MeasurementStopped
-from devices.keithley import course_of, decode_off_state, decode_output
-from devices.keithley_2450 import Keithley2450, decode_samples, decode_state
-from devices.techniques import (
+from devices.families.techniques import (
     ConstantCurrent,
     ConstantPotential,
     CyclicVoltammetry,
@@ -21,6 +18,9 @@ from devices.techniques import (
     LinearSweep,
     OpenCircuit,
 )
+from devices.flyer import MeasurementStopped
+from devices.keithley import course_of, decode_off_state, decode_output
+from devices.keithley_2450 import Keithley2450, decode_samples, decode_state
 from plans.stubs import measure
 from sim_devices.instruments.keithley_2450 import SimulatedKeithley2450
 from sim_devices.physics.battery_cell import BatteryCell

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
+from devices.families.scanner import Scan
 from devices.flyer import MeasurementStopped
 from devices.keithley_daq6510 import BufferedReading, KeithleyDaq6510, decode_buffer, decode_scan_state
-from devices.scanner import Scan
 from sim_devices.instruments.keithley_daq6510 import SimulatedKeithleyDaq6510
 from sim_devices.physics.terminals import WiredTerminals
 from sim_devices.wire import FAULTS, Wires

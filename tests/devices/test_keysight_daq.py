@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
+from devices.families.scanner import Scan
 from devices.flyer import MeasurementStopped
 from devices.keysight_daq import (
     KeysightDaq,
@@ -21,7 +22,6 @@ from devices.keysight_daq import (
     decode_settings,
     encode_channels,
 )
-from devices.scanner import Scan
 from plans.stubs import measure
 from sim_devices.instruments.keysight_34970a import SimulatedKeysightDaq
 from sim_devices.physics.terminals import WiredTerminals

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
-from devices.cycler_program import CellLimits, Program, Step
+from devices.families.cycler_program import CellLimits, Program, Step
 from devices.flyer import MeasurementStopped
 from devices.neware import (
     NewareBts,

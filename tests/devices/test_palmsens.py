@@ -18,6 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
+from devices.families.techniques import (
+    ConstantCurrent,
+    ConstantPotential,
+    CyclicVoltammetry,
+    GalvanostaticImpedanceSweep,
+    ImpedanceSweep,
+    LinearSweep,
+    OpenCircuit,
+)
 from devices.flyer import MeasurementStopped
 from devices.methodscript import (
     MODELS,
@@ -37,15 +46,6 @@ from devices.methodscript import (
     technique_script,
 )
 from devices.palmsens import EmStat4LR, EmStatPico, PalmSens
-from devices.techniques import (
-    ConstantCurrent,
-    ConstantPotential,
-    CyclicVoltammetry,
-    GalvanostaticImpedanceSweep,
-    ImpedanceSweep,
-    LinearSweep,
-    OpenCircuit,
-)
 from plans.stubs import measure
 from sim_devices.instruments.palmsens import SimulatedPalmSens, encode_value
 from sim_devices.physics.battery_cell import BatteryCell

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ophyd.utils import LimitError
 
-from devices.climate_chamber import CONSTANT, STANDBY
+from devices.families.climate_chamber import CONSTANT, STANDBY
 from devices.simserv import Simserv, decode, decode_count, decode_number, decode_reading, decode_text, encode
 from devices.status import NotReached
 from sim_devices.instruments.simserv import SimulatedSimserv

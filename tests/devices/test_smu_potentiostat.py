@@ -6,13 +6,9 @@ from bluesky import RunEngine
 from bluesky import preprocessors as bpp
 from ophyd.utils import LimitError
 
-from devices.electrochemical import ImpedancePoint
-from devices.flyer import MeasurementStopped
-from devices.impedance_meter import ImpedanceMeter
-from devices.keithley_2400 import Keithley2400
-from devices.keithley_2450 import Keithley2450
-from devices.smu_potentiostat import SmuPotentiostat
-from devices.techniques import (
+from devices.families.electrochemical import ImpedancePoint
+from devices.families.impedance_meter import ImpedanceMeter
+from devices.families.techniques import (
     ConstantCurrent,
     ConstantPotential,
     CyclicVoltammetry,
@@ -21,6 +17,10 @@ from devices.techniques import (
     LinearSweep,
     OpenCircuit,
 )
+from devices.flyer import MeasurementStopped
+from devices.keithley_2400 import Keithley2400
+from devices.keithley_2450 import Keithley2450
+from devices.smu_potentiostat import SmuPotentiostat
 from plans.stubs import measure, ocv_then_eis
 from sim_devices.instruments.keithley_2400 import SimulatedKeithley2400
 from sim_devices.instruments.keithley_2450 import SimulatedKeithley2450

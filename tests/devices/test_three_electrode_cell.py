@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from devices.families.potentiostat import Potentiostat
+from devices.families.scanner import Scan
 from devices.keysight_daq import KeysightDaq
-from devices.potentiostat import Potentiostat
-from devices.scanner import Scan
 from devices.three_electrode_cell import ThreeElectrodeCell
 from sim_devices.instruments.keysight_34970a import SimulatedKeysightDaq
 from sim_devices.physics.terminals import WiredTerminals

@@ -4,7 +4,7 @@ import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 
-from devices.cycler_program import CellLimits, Program, Step
+from devices.families.cycler_program import CellLimits, Program, Step
 from plans.stubs import measure, ocv_then_eis
 
 CAPACITY_AH = 0.008

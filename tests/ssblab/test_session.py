@@ -124,8 +124,8 @@ def failing_run(session, error):
 
 
 def test_devices_are_found_by_name_attribute_and_family(session):
-    from devices.furnace import Furnace
-    from devices.mass_flow_controller import MassFlowController
+    from devices.families.furnace import Furnace
+    from devices.families.mass_flow_controller import MassFlowController
 
     devices = session.devices
     assert list(devices) == ["mfc", "room_h2s"]

@@ -5,8 +5,8 @@ import math
 import pytest
 from ophyd.utils import LimitError
 
+from devices.families.scanner import Scan, ScannedChannel, Scanner, worst
 from devices.keysight_daq import KeysightDaq
-from devices.scanner import Scan, ScannedChannel, Scanner, worst
 
 WALL = {"at": 102, "quantity": "temperature", "thermocouple": "K"}
 POSITIVE = {"at": 101, "quantity": "voltage"}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.cycler_program import Program
+from devices.families.cycler_program import Program
 from devices.flyer import Column, Flyer, FlyingDevice
 from devices.instrument import Cpt, Instrument
 from devices.signals import Measured, Setting, Text

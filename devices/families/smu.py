@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from devices.electrochemical import CoursePoint, ElectrochemicalDevice
+from devices.families.electrochemical import CoursePoint, ElectrochemicalDevice
+from devices.families.techniques import (
+    ConstantCurrent,
+    ConstantPotential,
+    CyclicVoltammetry,
+    LinearSweep,
+    OpenCircuit,
+)
 from devices.instrument import Cpt
 from devices.signals import Measured, Switch
-from devices.techniques import ConstantCurrent, ConstantPotential, CyclicVoltammetry, LinearSweep, OpenCircuit
 
 __all__ = ["SourceMeasureUnit"]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from devices.families.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from devices.flyer import Column, Flyer, FlyingDevice, Row
 from devices.instrument import Cpt
 from devices.signals import Measured, Setting, Text
-from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 
 __all__ = ["COURSE", "IMPEDANCE", "CoursePoint", "ElectrochemicalDevice", "ImpedancePoint"]
 
@@ -74,7 +74,7 @@ class CoursePoint:
 
 
 class ElectrochemicalDevice(FlyingDevice):
-    """Does techniques on a cell, each in the instrument (`devices.techniques`).
+    """Does techniques on a cell, each in the instrument (`devices.families.techniques`).
 
     The flyer `impedance` takes spectra, the flyer `course` everything else. A subclass says in `techniques`
     what it can do.

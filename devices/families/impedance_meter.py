@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from devices.electrochemical import ElectrochemicalDevice, ImpedancePoint
+from devices.families.electrochemical import ElectrochemicalDevice, ImpedancePoint
+from devices.families.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 from devices.instrument import Cpt
 from devices.signals import Measured
-from devices.techniques import GalvanostaticImpedanceSweep, ImpedanceSweep
 
 __all__ = ["ImpedanceMeter"]
 

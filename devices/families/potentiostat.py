@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, get_args
 
-from devices.electrochemical import CoursePoint, ElectrochemicalDevice, ImpedancePoint
+from devices.families.electrochemical import CoursePoint, ElectrochemicalDevice, ImpedancePoint
+from devices.families.techniques import Technique
 from devices.instrument import Cpt
 from devices.signals import Measured, Switch, Text
-from devices.techniques import Technique
 
 __all__ = ["Potentiostat"]
 

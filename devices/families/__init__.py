@@ -1,0 +1,1 @@
+"""Families of devices, all that plans know of an instrument: signals, verbs, safe state, tasks."""
