@@ -14,6 +14,7 @@ from bluesky import Msg, RunEngine
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cyclers import cycler_polls
 from benchmarks.streaming import INTERVAL_S, READINGS, streamed
 from plans.moisture import moisture_exposure
 from ssblab.catalog import open_client
@@ -140,7 +141,9 @@ def main() -> None:
             f"{count / cpu_s:.0f} readings/s of CPU",
             f"{count / cpu_s / 1000.0:.0f} x 1000/s",
         )
-    Console(width=110).print(table)
+    console = Console(width=110)
+    console.print(table)
+    cycler_polls(console)
 
 
 def _rate(duration_s: float) -> str:

@@ -147,7 +147,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         ("humidity_box.HumidityBox", "humiditybox.HumidityBox", "devices.box.class", "no such class"),
         ("humidity_box.HumidityBox", "humidity_box.Relay", "devices.box.class", "no such class"),
         ("humidity_box.HumidityBox", "humidity_box.LinkError", "devices.box.class", "is no device"),
-        ("humidity_box.HumidityBox", "relay_io.RelayIO", "devices.box.class", "is a family"),
+        ("humidity_box.HumidityBox", "families.relay_io.RelayIO", "devices.box.class", "is a family"),
         ("devices.humidity_box.HumidityBox", "os.system", "devices.box.class", "should match pattern"),
         ("devices.humidity_box.HumidityBox", "devices..x.Y", "devices.box.class", ""),
         ("transmitter: dew_point", "transmitter: dewpoint", "devices.box.uses.transmitter", "'dewpoint'"),
