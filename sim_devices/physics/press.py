@@ -1,18 +1,23 @@
 """A press: a ram that is driven, a frame that gives, and a sample between the platens that creeps.
 
-The sample is a standard linear solid: a spring in parallel with a Maxwell element, so that its force relaxes
-at a fixed gap and it creeps under a constant force. The frame is a spring in series with it. Friction holds
-the ram back until the drive has wound up by a small distance. All of it is linear between two events, and
-solved exactly.
+The sample is elastic or a powder. An elastic one is a standard linear solid: a spring in parallel with a
+Maxwell element, so that its force relaxes at a fixed gap and it creeps under a constant force. The frame is a
+spring in series with it. Friction holds the ram back until the drive has wound up by a small distance. All of
+it is linear between two events, and solved exactly. A powder (`sim_devices.physics.powder`) densifies for
+good; its law is not linear, so it goes in short steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp
+from math import exp, inf
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sim_devices.physics.powder import PowderSample, air_gap_impedance
 from ssblab.clock import Clock
 
 __all__ = ["PressFrame", "Sample"]
@@ -48,6 +53,69 @@ class Sample:
         """Of the relaxed sample, N/mm."""
         return self.modulus_MPa * self.area_mm2 / self.thickness_mm
 
+    @property
+    def initial_state(self) -> float:
+        """Flow of the Maxwell element's dashpot at the beginning, mm: the state of the sample."""
+        return 0.0
+
+    def touches(self, opening_mm: float, flow_mm: float) -> bool:
+        """Whether the platens reach the sample, which has not yet swollen back from its last compression."""
+        reach_mm = self.thickness_mm - opening_mm
+        return reach_mm > flow_mm * self.relaxing_share / (1.0 + self.relaxing_share) and reach_mm > 0.0
+
+    def force_N(self, opening_mm: float, flow_mm: float, frame_N_mm: float) -> float:
+        """Force between platens that would be at a distance if the frame did not give."""
+        if not self.touches(opening_mm, flow_mm):
+            return 0.0
+        maxwell = self.stiffness_N_mm * self.relaxing_share
+        reach_mm = self.thickness_mm - opening_mm
+        compression_mm = (frame_N_mm * reach_mm + maxwell * flow_mm) / (
+            frame_N_mm + self.stiffness_N_mm + maxwell
+        )
+        return max(0.0, frame_N_mm * (reach_mm - compression_mm))
+
+    def longest_step_s(
+        self, opening_mm: float, closing_mm_s: float, flow_mm: float, frame_N_mm: float
+    ) -> float:
+        """How far `after` may go in one step: any time."""
+        return inf
+
+    def after(
+        self, step_s: float, opening_mm: float, closing_mm_s: float, flow_mm: float, frame_N_mm: float
+    ) -> float:
+        """Flow of the dashpot after a time at constant speed; the exact solution of the linear law."""
+        spring = self.stiffness_N_mm
+        maxwell = spring * self.relaxing_share
+        if not self.touches(opening_mm, flow_mm):  # the free sample swells back
+            return flow_mm * exp(-step_s * spring / (spring + maxwell) / self.relaxation_s)
+        total = frame_N_mm + spring + maxwell
+        loss_per_s = (1.0 - maxwell / total) / self.relaxation_s
+        share = frame_N_mm / total / self.relaxation_s / loss_per_s
+
+        def follows(reach_mm: float) -> float:
+            return share * (reach_mm - closing_mm_s / loss_per_s)
+
+        reach_mm = self.thickness_mm - opening_mm
+        away_mm = flow_mm - follows(reach_mm)
+        return follows(reach_mm + closing_mm_s * step_s) + away_mm * exp(-step_s * loss_per_s)
+
+    def impedance(
+        self, frequency_Hz: NDArray[np.float64], opening_mm: float, flow_mm: float, frame_N_mm: float
+    ) -> NDArray[np.complex128]:
+        """Impedance between the platens, ohm: it does not conduct."""
+        give_mm = self.force_N(opening_mm, flow_mm, frame_N_mm) / frame_N_mm
+        return air_gap_impedance(frequency_Hz, self.area_mm2, opening_mm + give_mm)
+
+
+def _sample(options: Mapping[str, Any]) -> Sample | PowderSample:
+    options = dict(options)
+    kind = options.pop("kind", "elastic")
+    if kind == "powder":
+        return PowderSample(**options)
+    if kind == "elastic":
+        return Sample(**options)
+    raise ValueError(f"there is no kind of sample {kind!r}; there are elastic, powder")
+
 
 class PressFrame:
     """A ram over its travel, 0 being open; it moves at a constant speed until it arrives, halts or stalls.
@@ -73,7 +141,7 @@ class PressFrame:
     position_mm : float
         Where the ram stands at the beginning.
     sample : mapping
-        Options of `Sample`.
+        "kind": "elastic" (or no kind) and options of `Sample`, or "powder" and options of `PowderSample`.
     """
 
     def __init__(
@@ -89,7 +157,7 @@ class PressFrame:
         force_noise_N: float = 0.5,
         displacement_noise_mm: float = 0.00005,
         position_mm: float = 5.0,
-        sample: dict[str, float] | None = None,
+        sample: Mapping[str, Any] | None = None,
     ) -> None:
         self._clock = clock
         self._generator = generator
@@ -100,11 +168,11 @@ class PressFrame:
         self.windup_mm = windup_mm
         self.force_noise_N = force_noise_N
         self.displacement_noise_mm = displacement_noise_mm
-        self.sample = Sample(**(sample or {}))
+        self.sample = _sample(sample or {})
         self._stalled = False
         self._now_s = clock.monotonic()
         self._drive_mm = self._ram_mm = position_mm
-        self._flow_mm = 0.0  # of the Maxwell element's dashpot
+        self._state = self.sample.initial_state
         self._target_mm = position_mm
         self._speed_mm_s = 0.0
 
@@ -142,7 +210,7 @@ class PressFrame:
     def true_force_N(self) -> float:
         """Force on the load cell without noise."""
         self.advance()
-        return self._force_N(self._ram_mm, self._flow_mm)
+        return self._force_N(self._ram_mm, self._state)
 
     def distance_mm(self) -> float:
         """Distance of the platens, with noise: the sample's thickness where they touch it."""
@@ -151,7 +219,47 @@ class PressFrame:
     def true_distance_mm(self) -> float:
         """Distance of the platens without noise."""
         self.advance()
-        return self.gap_mm - self._ram_mm + self._force_N(self._ram_mm, self._flow_mm) / self.frame_N_mm
+        return self.gap_mm - self._ram_mm + self._force_N(self._ram_mm, self._state) / self.frame_N_mm
+
+    def pressure_MPa(self) -> float:
+        """Pressure on the sample without noise."""
+        return self.true_force_N() / self.sample.area_mm2
+
+    def porosity(self) -> float:
+        """Voids in a powder, by volume, under the pressure there is.
+
+        Raises
+        ------
+        TypeError
+            If the sample is not a powder.
+        """
+        if not isinstance(self.sample, PowderSample):
+            raise TypeError("an elastic sample has no porosity")
+        pressure_MPa = self.pressure_MPa()
+        return self.sample.porosity(self._state, pressure_MPa)
+
+    def conductivity_S_cm(self) -> float:
+        """True conductivity of a powder under the pressure there is.
+
+        Raises
+        ------
+        TypeError
+            If the sample is not a powder.
+        """
+        if not isinstance(self.sample, PowderSample):
+            raise TypeError("an elastic sample has no conductivity")
+        pressure_MPa = self.pressure_MPa()
+        return self.sample.conductivity_S_cm(self._state, pressure_MPa)
+
+    def potential_V(self) -> float:
+        """Voltage between the platens: none."""
+        return 0.0
+
+    def impedance(self, frequency_Hz: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """True impedance of what is between the platens, ohm; frequencies > 0 in Hz."""
+        self.advance()
+        opening_mm = self.gap_mm - self._ram_mm
+        return self.sample.impedance(frequency_Hz, opening_mm, self._state, self.frame_N_mm)
 
     def advance(self) -> None:
         """Bring the press up to the time of the clock."""
@@ -170,8 +278,8 @@ class PressFrame:
             direction = 0
         if not direction:
             self._speed_mm_s = 0.0
-            step_s, _ = self._until_event(longest_s, 0.0)
-            self._ram_mm, self._flow_mm = self._state_after(step_s, 0.0)
+            step_s, _ = self._until_event(min(longest_s, self._longest_step_s(0.0)), 0.0)
+            self._ram_mm, self._state = self._state_after(step_s, 0.0)
             return step_s
         goal_mm = min(self._target_mm, end_mm) if direction > 0 else max(self._target_mm, end_mm)
         speed_mm_s = direction * self._speed_mm_s
@@ -181,8 +289,8 @@ class PressFrame:
         if stuck:
             step_s = min(step_s, slack_mm / self._speed_mm_s)
         ram_mm_s = 0.0 if stuck else speed_mm_s
-        step_s, stalls = self._until_event(step_s, ram_mm_s)
-        self._ram_mm, self._flow_mm = self._state_after(step_s, ram_mm_s)
+        step_s, stalls = self._until_event(min(step_s, self._longest_step_s(ram_mm_s)), ram_mm_s)
+        self._ram_mm, self._state = self._state_after(step_s, ram_mm_s)
         self._drive_mm += speed_mm_s * step_s
         if abs(goal_mm - self._drive_mm) < _AT_END_MM:
             self._drive_mm = goal_mm
@@ -196,7 +304,7 @@ class PressFrame:
 
     def _until_event(self, step_s: float, ram_mm_s: float) -> tuple[float, bool]:
         """Time to the first contact, loss of contact or stall within a step; whether it is a stall."""
-        touches = self._touches(self._ram_mm, self._flow_mm)
+        touches = self._touches(self._ram_mm, self._state)
 
         def changes(after_s: float) -> bool:
             return self._touches(*self._state_after(after_s, ram_mm_s)) != touches
@@ -213,40 +321,18 @@ class PressFrame:
                 return high_s, is_stall
         return step_s, False
 
-    def _touches(self, ram_mm: float, flow_mm: float) -> bool:
-        """Whether the platens reach the sample, which has not yet swollen back from its last compression."""
-        maxwell = self.sample.relaxing_share
-        return self._reach_mm(ram_mm) > flow_mm * maxwell / (1.0 + maxwell) and self._reach_mm(ram_mm) > 0.0
+    def _touches(self, ram_mm: float, state: float) -> bool:
+        return self.sample.touches(self.gap_mm - ram_mm, state)
 
-    def _reach_mm(self, ram_mm: float) -> float:
-        return ram_mm - (self.gap_mm - self.sample.thickness_mm)
+    def _force_N(self, ram_mm: float, state: float) -> float:
+        return self.sample.force_N(self.gap_mm - ram_mm, state, self.frame_N_mm)
 
-    def _compression_mm(self, ram_mm: float, flow_mm: float) -> float:
-        spring = self.sample.stiffness_N_mm
-        maxwell = spring * self.sample.relaxing_share
-        return (self.frame_N_mm * self._reach_mm(ram_mm) + maxwell * flow_mm) / (
-            self.frame_N_mm + spring + maxwell
-        )
-
-    def _force_N(self, ram_mm: float, flow_mm: float) -> float:
-        if not self._touches(ram_mm, flow_mm):
-            return 0.0
-        return max(0.0, self.frame_N_mm * (self._reach_mm(ram_mm) - self._compression_mm(ram_mm, flow_mm)))
+    def _longest_step_s(self, ram_mm_s: float) -> float:
+        opening_mm = self.gap_mm - self._ram_mm
+        return self.sample.longest_step_s(opening_mm, ram_mm_s, self._state, self.frame_N_mm)
 
     def _state_after(self, step_s: float, ram_mm_s: float) -> tuple[float, float]:
-        """Ram and dashpot after a time at constant speed of the ram; the exact solution of the linear law."""
-        spring = self.sample.stiffness_N_mm
-        maxwell = spring * self.sample.relaxing_share
-        relaxation_s = self.sample.relaxation_s
-        ram_mm = self._ram_mm + ram_mm_s * step_s
-        if not self._touches(self._ram_mm, self._flow_mm):  # the free sample swells back
-            return ram_mm, self._flow_mm * exp(-step_s * spring / (spring + maxwell) / relaxation_s)
-        total = self.frame_N_mm + spring + maxwell
-        loss_per_s = (1.0 - maxwell / total) / relaxation_s
-        share = self.frame_N_mm / total / relaxation_s / loss_per_s
-
-        def follows(reach_mm: float) -> float:
-            return share * (reach_mm - ram_mm_s / loss_per_s)
-
-        away_mm = self._flow_mm - follows(self._reach_mm(self._ram_mm))
-        return ram_mm, follows(self._reach_mm(ram_mm)) + away_mm * exp(-step_s * loss_per_s)
+        """Ram and state of the sample after a time at constant speed of the ram."""
+        opening_mm = self.gap_mm - self._ram_mm
+        state = self.sample.after(step_s, opening_mm, ram_mm_s, self._state, self.frame_N_mm)
+        return self._ram_mm + ram_mm_s * step_s, state
