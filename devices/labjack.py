@@ -171,7 +171,7 @@ class LabJackT7(RelayIO):
     def write_relay(self, relay: int, on: bool) -> None:
         """Tell the T7 to drive one relay line; not high after the watchdog has tripped."""
         if on and self.has_tripped():
-            raise self.tripped()
+            raise self.trip_error()
         self._write_line(self._relay_lines[relay], on)
 
     def has_tripped(self) -> bool:

@@ -129,7 +129,7 @@ def test_switching_by_name(io, plant, simulated):
 
 def test_what_is_so_already_is_not_switched_again(io, plant, simulated, monkeypatch):
     io.write("pump", True)
-    monkeypatch.setattr(simulated, "write_coil", lambda *_: pytest.fail("was told again"))
+    monkeypatch.setattr(simulated, "write_coils", lambda *_: pytest.fail("was told again"))
     io.write("pump", True)
 
 
@@ -255,7 +255,7 @@ def test_a_relay_that_dropped_with_the_boards_power_is_told_until_it_is_switched
 
 def test_a_watchdog_that_does_not_clear_is_an_error(io, clock, simulated, monkeypatch):
     clock.sleep(61.0)
-    monkeypatch.setattr(simulated, "write_coil", lambda *_: None)
+    monkeypatch.setattr(simulated, "write_coils", lambda *_: None)
     with pytest.raises(InstrumentError, match="its watchdog can't be cleared"):
         io.clear_watchdog().wait()
 

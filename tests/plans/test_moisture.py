@@ -282,7 +282,7 @@ def test_a_sensor_that_is_not_ready_keeps_the_sample_from_being_exposed(session)
 
 
 def test_a_ramp_outside_the_furnaces_limits_is_told_before_anything_moves(session):
-    session.devices.families.furnace.ramp_rate.narrow(0.1, 8.0)
+    session.devices.furnace.ramp_rate.narrow(0.1, 8.0)
     with pytest.raises(BadInput, match=r"furnace_ramp_rate: 20.* K/min is not allowed"):
         session.run(moisture_exposure(session.samples["argyrodite-01"], ramp="20 K/min"))
 

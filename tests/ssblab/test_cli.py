@@ -392,7 +392,7 @@ def test_check(tmp_path: Path, station: str) -> None:
     for device in content["devices"]:
         assert list(device) == ["name", "family", "model", "identity", "ok", "message", "round_trip_s"]
         assert device["ok"]
-        assert device["round_trip_s"] > 0
+        assert device["round_trip_s"] >= 0  # a channel may be served by what its cycler has just read
 
 
 def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
