@@ -16,7 +16,13 @@ from ssblab.clock import Clock
 
 __all__ = ["ModbusException", "ModbusInstrument", "float_words"]
 
-_MAX_REGISTERS = 125
+_MAX_READ_BITS, _MAX_READ_REGISTERS = 2000, 125
+_MAX_WRITTEN_BITS, _MAX_WRITTEN_REGISTERS = 1968, 123
+_WRITING = (5, 6, 15, 16)
+# Length of a request on a serial line, for functions that no instrument here need have.
+_RTU_LENGTHS = {7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6, 43: 7}
+_RTU_COUNTED = {15: 6, 16: 6, 20: 2, 21: 2, 23: 10}  # where the number of bytes that follow it stands
+_OBJECTS_BYTES = 245  # of an identification, so that the whole fits into a frame
 _LAST_OBJECTS = {1: 0x02, 2: 0x7F, 3: 0xFF}  # of the basic, regular and extended identification
 
 
@@ -82,8 +88,8 @@ class ModbusInstrument(SimulatedInstrument, ABC):
         """Input register at an address (function 4), 0-65535."""
         raise ModbusException(1)
 
-    def write_coil(self, address: int, value: bool) -> None:
-        """Write a coil (functions 5 and 15)."""
+    def write_coils(self, address: int, values: list[bool]) -> None:
+        """Write coils (functions 5 and 15); all of a request or, with an exception, none."""
         raise ModbusException(1)
 
     def write_registers(self, address: int, values: list[int]) -> None:
@@ -125,6 +131,8 @@ class ModbusInstrument(SimulatedInstrument, ABC):
         if len(frame) < 4 or _checksum(frame[:-2]) != int.from_bytes(frame[-2:], "little"):
             buffer.clear()  # a unit that heard garbage waits for the next silence
             return b""
+        if frame[0] == 0 and frame[1] in _WRITING:  # to all units: nobody answers
+            self._answer(frame[1:-2])
         if frame[0] != self.unit:
             return b""
         body = frame[:1] + self._answer(frame[1:-2])
@@ -150,7 +158,7 @@ class ModbusInstrument(SimulatedInstrument, ABC):
             address, value = struct.unpack(">HH", pdu[1:])
             if value not in (0, 0xFF00):
                 raise ModbusException(3)
-            self.write_coil(address, value == 0xFF00)
+            self.write_coils(address, [value == 0xFF00])
             return pdu
         if function == 6:
             address, value = struct.unpack(">HH", pdu[1:])
@@ -158,14 +166,13 @@ class ModbusInstrument(SimulatedInstrument, ABC):
             return pdu
         if function == 15:
             address, number, size = struct.unpack_from(">HHB", pdu, 1)
-            if size != (number + 7) // 8 or len(pdu) != 6 + size:
+            if not 1 <= number <= _MAX_WRITTEN_BITS or size != (number + 7) // 8 or len(pdu) != 6 + size:
                 raise ModbusException(3)
-            for i in range(number):
-                self.write_coil(address + i, bool(pdu[6 + i // 8] >> (i % 8) & 1))
+            self.write_coils(address, [bool(pdu[6 + i // 8] >> (i % 8) & 1) for i in range(number)])
             return pdu[:5]
         if function == 16:
             address, number, size = struct.unpack_from(">HHB", pdu, 1)
-            if size != 2 * number:
+            if not 1 <= number <= _MAX_WRITTEN_REGISTERS or size != 2 * number:
                 raise ModbusException(3)
             self.write_registers(address, list(struct.unpack(f">{number}H", pdu[6:])))
             return pdu[:5]
@@ -175,6 +182,8 @@ class ModbusInstrument(SimulatedInstrument, ABC):
 
     def _execute_read_bits(self, pdu: bytes) -> bytes:
         address, number = struct.unpack(">HH", pdu[1:])
+        if not 1 <= number <= _MAX_READ_BITS:
+            raise ModbusException(3)
         read = self.read_coil if pdu[0] == 1 else self.read_discrete_input
         packed = bytearray((number + 7) // 8)
         for i in range(number):
@@ -183,19 +192,39 @@ class ModbusInstrument(SimulatedInstrument, ABC):
 
     def _execute_read_registers(self, pdu: bytes) -> bytes:
         address, number = struct.unpack(">HH", pdu[1:])
-        if not 1 <= number <= _MAX_REGISTERS:
+        if not 1 <= number <= _MAX_READ_REGISTERS:
             raise ModbusException(3)
         read = self.read_holding_register if pdu[0] == 3 else self.read_input_register
         values = [read(address + i) for i in range(number)]
         return struct.pack(f">BB{number}H", pdu[0], 2 * number, *values)
 
     def _execute_identification(self, pdu: bytes) -> bytes:
-        if len(pdu) != 4 or pdu[1] != 14 or pdu[2] not in (1, 2, 3):
+        everything = self.identification()
+        if len(pdu) < 2 or pdu[1] != 14:
+            raise ModbusException(1)
+        if len(pdu) != 4 or pdu[2] not in (1, 2, 3, 4):
             raise ModbusException(3)
-        last = _LAST_OBJECTS[pdu[2]]
-        objects = {number: text for number, text in self.identification().items() if pdu[3] <= number <= last}
-        body = b"".join(bytes([number, len(text)]) + text for number, text in objects.items())
-        return bytes([43, 14, pdu[2], 0x83, 0, 0, len(objects)]) + body
+        code, first = pdu[2:]
+        if code == 4:
+            if first not in everything:
+                raise ModbusException(2)
+            asked = {first: everything[first]}
+        else:
+            known = {number: text for number, text in everything.items() if number <= _LAST_OBJECTS[code]}
+            if first not in known:
+                first = 0  # a stream begins anew
+            asked = {number: text for number, text in known.items() if number >= first}
+        return bytes([43, 14, code, 0x83]) + _stream(asked)
+
+
+def _stream(objects: dict[int, bytes]) -> bytes:
+    """As many objects as one answer holds, after what tells whether there are more."""
+    body, count = b"", 0
+    for number, text in objects.items():
+        if len(body) + 2 + len(text) > _OBJECTS_BYTES:
+            return bytes([0xFF, number, count]) + body
+        body, count = body + bytes([number, len(text)]) + text, count + 1
+    return bytes([0, 0, count]) + body
 
 
 def _rtu_request_length(buffer: bytearray) -> int | None:
@@ -203,12 +232,11 @@ def _rtu_request_length(buffer: bytearray) -> int | None:
     if len(buffer) < 2:
         return None
     function = buffer[1]
-    if function in (15, 16):
-        length = 9 + buffer[6] if len(buffer) > 6 else None
-    elif function == 43:
-        length = 7
+    if function in _RTU_COUNTED:
+        place = _RTU_COUNTED[function]
+        length = place + 3 + buffer[place] if len(buffer) > place else None
     elif 1 <= function <= 6:
         length = 8
     else:
-        length = len(buffer)
+        length = _RTU_LENGTHS.get(function, len(buffer))
     return length if length is not None and len(buffer) >= length else None

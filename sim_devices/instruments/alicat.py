@@ -4,13 +4,14 @@ Source: replies captured from an MC-500SCCM-D, firmware 10v20.0-R24, as publishe
 alicatlib client; Alicat serial primer; status MOV and ADC: table of device status, Alicat EtherNet/IP manual,
 assembly 101. 19200 baud 8N1, unit id A-Z, lines end with CR both ways.
 
-Unit id and full scale are in permanent memory. The set point is not kept here when power is lost, nor is a
-valve hold: the maker lets users choose whether a set point is saved, and the default is not known to us. The
-reading beyond the range, 28 % above full scale, is a placeholder.
+Unit id and full scale are in permanent memory, and so, it is assumed, is the gas. The set point is not kept
+here when power is lost, nor is a valve hold: the maker lets users choose whether a set point is saved, and
+the default is not known to us. The reading beyond the range, 28 % above full scale, is a placeholder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sim_devices.line import LineInstrument
@@ -19,6 +20,12 @@ from ssblab.clock import Clock
 
 __all__ = ["FlowPath", "SimulatedAlicat"]
 
+#: By the maker's numbers, short and long names.
+_GASES = (
+    ("Air", "Air"), ("Ar", "Argon"), ("CH4", "Methane"), ("CO", "Carbon Monoxide"), ("CO2", "Carbon Dioxide"),
+    ("C2H6", "Ethane"), ("H2", "Hydrogen"), ("He", "Helium"), ("N2", "Nitrogen"), ("N2O", "Nitrous Oxide"),
+    ("Ne", "Neon"), ("O2", "Oxygen"),
+)  # fmt: skip
 _BEYOND = 1.28  # of the full scale: where a reading ends
 
 
@@ -38,7 +45,9 @@ class FlowPath(Protocol):
 
 
 class SimulatedAlicat(LineInstrument):
-    """Answers polls (`A`), set points (`AS`, `ALS`), valve holds (`AHP`, `AHC`, `AC`), and who it is.
+    """Answers polls (`A`), set points (`AS`, `ALS`), valve holds (`AHP`, `AHC`, `AC`), gases, and who it is.
+
+    Tares (`AV`, `AP`, `APC`) are acknowledged; there is no offset to take away.
 
     Parameters
     ----------
@@ -58,6 +67,7 @@ class SimulatedAlicat(LineInstrument):
         self._path = path
         self._unit = unit
         self.full_scale_mL_min = full_scale_mL_min
+        self._gas = 0
         self.extra_status = ""  #: status codes such as "TMF" or "OVR", as a fault of the instrument
         self.power_on()
 
@@ -71,7 +81,7 @@ class SimulatedAlicat(LineInstrument):
         """Give the reply to one command."""
         if not line.upper().startswith(self._unit):
             return b""  # another unit's business
-        return self._command(line[1:].upper())
+        return self._command(line[1:].upper().removeprefix("$$"))
 
     def _command(self, command: str) -> bytes:
         if command == "":
@@ -93,7 +103,35 @@ class SimulatedAlicat(LineInstrument):
             return self._set(command[1:], self._frame)
         if command in ("HP", "HC", "C"):
             return self._hold_valve({"HP": "position", "HC": "closed", "C": ""}[command])
+        if command in ("V", "P", "PC"):
+            return self._frame()
+        return self._gas_command(command)
+
+    def _gas_command(self, command: str) -> bytes:
+        """Tell or change the gas that flows are computed for."""
+        if command == "??G*":
+            return b"".join(self._line(f"G{i:02d} {name:>8}") for i, (name, _) in enumerate(_GASES))
+        if command == "GS":
+            return self._gas_reply()
+        if command == "R46":
+            return self._line(f"  046 = {self._gas}")
+        if command.startswith("GS "):
+            return self._set_gas(command[3:], self._gas_reply)
+        if command.startswith("W46="):
+            return self._set_gas(command[4:], lambda: self._line(f"  046 = {self._gas}"))
+        if command.startswith("G"):
+            return self._set_gas(command[1:], self._frame)
         return b"?\r"
+
+    def _set_gas(self, text: str, reply: Callable[[], bytes]) -> bytes:
+        number = text.split()[0] if text.split() else ""
+        if not number.isdecimal() or int(number) >= len(_GASES):
+            return b"?\r"
+        self._gas = int(number)
+        return reply()
+
+    def _gas_reply(self) -> bytes:
+        return self._line(f"{self._gas} {' '.join(_GASES[self._gas])}")
 
     def _set(self, text: str, reply: object) -> bytes:
         try:
@@ -124,7 +162,9 @@ class SimulatedAlicat(LineInstrument):
         status = [*self.extra_status.split(), *(code for code, on in shown.items() if on)]
         codes = "".join(f" {code}" for code in status)
         numbers = f"{pressure_psia:+07.2f} {temperature_C:+07.2f} {volume_flow:+07.2f} {mass_flow:+07.2f}"
-        return self._line(f"{numbers} {self._setpoint_mL_min:+07.2f} {'Air':>6}{codes}", gap=" ")
+        return self._line(
+            f"{numbers} {self._setpoint_mL_min:+07.2f} {_GASES[self._gas][0]:>6}{codes}", gap=" "
+        )
 
     def _setpoint_reply(self) -> bytes:
         now = self._path.setpoint_mL_min

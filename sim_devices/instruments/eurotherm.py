@@ -90,8 +90,8 @@ class SimulatedEurotherm3216(EurothermLoop, ModbusInstrument):
     def write_registers(self, address: int, values: list[int]) -> None:
         """Write integer registers, or whole singles."""
         if address < _SINGLES_FROM:
-            for i, word in enumerate(values):
-                parameter = self._parameter(address + i)
+            parameters = [self._parameter(address + i) for i in range(len(values))]
+            for parameter, word in zip(parameters, values, strict=True):
                 signed = word - 0x10000 if word & 0x8000 else word
                 self._change(parameter, signed / 10 ** (parameter.decimals or 0))
             return

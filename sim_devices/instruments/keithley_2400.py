@@ -81,7 +81,7 @@ class SimulatedKeithley2400(ScpiInstrument):
 
     def __init__(self, clock: Clock, cell: Cell, *, noise: float = 1.0, seed: int = 1) -> None:
         super().__init__(clock)
-        self.stage = SourceStage(cell, off_limit=0.005, noise=noise, seed=seed)
+        self.stage = SourceStage(cell, off_limit=0.005, noise=noise, seed=seed, lowest_V=0.2, lowest_A=1e-6)
         self._run: _Run | None = None
         self._waiting: deque[str] = deque()
         self._time_zero_s = clock.monotonic()
@@ -273,7 +273,7 @@ class SimulatedKeithley2400(ScpiInstrument):
             f"{head}:MODE": partial(self._set_mode, function),
             f"{head}:MODE?": lambda: self._mode[function],
             f"{head}:RANGe": lambda word: self.stage.set_range(function, number(word, -largest, largest)),
-            f"{head}:RANGe?": lambda: _nr3(self.stage.range(function)),
+            f"{head}:RANGe?": lambda: _nr3(1.05 * self.stage.range(function)),
             f"{head}:RANGe:AUTO": set_automatic_range,
             f"{head}:RANGe:AUTO?": lambda: str(int(self.stage.fixed_range[function] is None)),
             f"{head}:STARt": lambda word: self._sweep.update(STAR=number(word, -largest, largest)),
@@ -345,8 +345,10 @@ class SimulatedKeithley2400(ScpiInstrument):
             commands |= {
                 f"{head}:NPLCycles": lambda word: setattr(self, "_nplc", number(word, 0.01, 10)),
                 f"{head}:NPLCycles?": lambda: _nr3(self._nplc),
-                **self._plain(f"{head}:RANGe[:UPPer]", -largest, largest, largest),
-                **self._switch(f"{head}:RANGe:AUTO", True),
+                f"{head}:RANGe[:UPPer]": partial(self._set_sense_range, function, largest),
+                f"{head}:RANGe[:UPPer]?": lambda f=function: _nr3(1.05 * self.stage.sense_range(f)),
+                f"{head}:RANGe:AUTO": partial(self._set_automatic_sense_range, function),
+                f"{head}:RANGe:AUTO?": lambda f=function: str(int(self.stage.fixed_sense_range[f] is None)),
             }
             if function == "RES":
                 continue
@@ -356,6 +358,13 @@ class SimulatedKeithley2400(ScpiInstrument):
                 f"{head}:PROTection:TRIPped?": partial(self._tripped, function),
             }
         return commands
+
+    def _set_sense_range(self, function: str, largest: float, word: str) -> None:
+        self.stage.fix_sense_range(function, number(word, -largest, largest, MIN=0.0, MAX=largest))
+
+    def _set_automatic_sense_range(self, function: str, word: str) -> None:
+        present = self.stage.sense_range(function)
+        self.stage.fix_sense_range(function, None if boolean(word) else present)
 
     def _set_limit(self, function: str, word: str) -> None:
         largest = _LARGEST[function]

@@ -514,14 +514,23 @@ class SimulatedKeithley2450(ScpiInstrument):
                 f"{head}:NPLCycles?": lambda f=function: _nr3(self._nplc[f]),
                 f"{head}:RSENse": lambda word, f=function: self._four_wire.update({f: boolean(word)}),
                 f"{head}:RSENse?": lambda f=function: str(int(self._four_wire[f])),
-                **self._plain(f"{head}:RANGe[:UPPer]", -largest, largest),
-                **self._switch(f"{head}:RANGe:AUTO", True),
+                f"{head}:RANGe[:UPPer]": partial(self._set_sense_range, function, largest),
+                f"{head}:RANGe[:UPPer]?": lambda f=function: _nr3(self.stage.sense_range(f)),
+                f"{head}:RANGe:AUTO": partial(self._set_automatic_sense_range, function),
+                f"{head}:RANGe:AUTO?": lambda f=function: str(int(self.stage.fixed_sense_range[f] is None)),
                 **self._switch(f"{head}:AZERo[:STATe]", True),
                 **self._switch(f"{head}:AVERage[:STATe]", False),
                 **self._plain(f"{head}:AVERage:COUNt", 1, 100, 10),
                 **self._word(f"{head}:AVERage:TCONtrol", "REP"),
             }
         return commands
+
+    def _set_sense_range(self, function: str, largest: float, word: str) -> None:
+        self.stage.fix_sense_range(function, number(word, -largest, largest, MIN=0.0, MAX=largest))
+
+    def _set_automatic_sense_range(self, function: str, word: str) -> None:
+        present = self.stage.sense_range(function)
+        self.stage.fix_sense_range(function, None if boolean(word) else present)
 
     def _function(self) -> str:
         return '"RES"' if self._sensed == "RES" else f'"{self._sensed}:DC"'

@@ -578,7 +578,9 @@ class SimulatedKeithleyDaq6510(ScanningInstrument):
                 settings.range, settings.auto = next(r for r in ranges if value <= r), False
 
         def tell(*where: str) -> str:
-            return ";".join(self._number(s.range) for s in self._settings_of(function, *where))
+            return ";".join(
+                self._number(min(s.range, ranges[-1])) for s in self._settings_of(function, *where)
+            )
 
         full = f"[:SENSe[1]]{header}:RANGe[:UPPer]"
         return {full: change, f"{full}?": tell}

@@ -16,10 +16,20 @@ import numpy as np
 
 from sim_devices.scpi import ScpiError
 
-__all__ = ["CURRENT_RANGES_A", "VOLTAGE_RANGES_V", "Cell", "Reading", "SourceStage", "boolean", "unquoted"]
+__all__ = [
+    "CURRENT_RANGES_A",
+    "VOLTAGE_RANGES_V",
+    "Cell",
+    "RESISTANCE_RANGES_ohm",
+    "Reading",
+    "SourceStage",
+    "boolean",
+    "unquoted",
+]
 
 VOLTAGE_RANGES_V = (0.02, 0.2, 2.0, 20.0, 200.0)
 CURRENT_RANGES_A = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+RESISTANCE_RANGES_ohm = (20.0, 200.0, 2e3, 2e4, 2e5, 2e6, 2e7, 2e8)
 
 _POWER_W = 22.05  # 21 V at 1.05 A, or 210 V at 105 mA
 _VOLTAGE_NOISE_V = 10e-6  # of one power-line cycle; placeholder
@@ -81,10 +91,26 @@ class SourceStage:
         Share of the full scale of the current range that the normal off state allows.
     noise : float
         Factor on the noise of readings.
+    lowest_V, lowest_A : float
+        Full scale of the lowest ranges of the model.
     """
 
-    def __init__(self, cell: Cell, *, off_limit: float, noise: float, seed: int) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        off_limit: float,
+        noise: float,
+        seed: int,
+        lowest_V: float = 0.02,
+        lowest_A: float = 1e-8,
+    ) -> None:
         self.cell = cell
+        self._ranges = {
+            "VOLT": tuple(full for full in VOLTAGE_RANGES_V if full >= lowest_V),
+            "CURR": tuple(full for full in CURRENT_RANGES_A if full >= lowest_A),
+            "RES": RESISTANCE_RANGES_ohm,
+        }
         self.interlock = False
         self.overheated = False
         self._off_limit = off_limit
@@ -98,6 +124,7 @@ class SourceStage:
         self.level = {"VOLT": 0.0, "CURR": 0.0}
         self.limit = {"VOLT": 21.0, "CURR": 105e-6}
         self.fixed_range: dict[str, float | None] = {"VOLT": None, "CURR": None}
+        self.fixed_sense_range: dict[str, float | None] = {"VOLT": None, "CURR": None, "RES": None}
         self.off_state = {"VOLT": "NORM", "CURR": "NORM"}
         self.protection_V = math.inf
         self.output = False
@@ -111,13 +138,28 @@ class SourceStage:
     def range(self, function: str) -> float:
         """Full scale of the source range in use."""
         fixed = self.fixed_range[function]
-        ranges = VOLTAGE_RANGES_V if function == "VOLT" else CURRENT_RANGES_A
-        return fixed if fixed is not None else _range_for(self.level[function], ranges)
+        return fixed if fixed is not None else _range_for(self.level[function], self._ranges[function])
 
     def set_range(self, function: str, value: float) -> None:
         """Fix a source range."""
-        ranges = VOLTAGE_RANGES_V if function == "VOLT" else CURRENT_RANGES_A
-        self.fixed_range[function] = _range_for(value, ranges)
+        self.fixed_range[function] = _range_for(value, self._ranges[function])
+
+    def sense_range(self, function: str) -> float:
+        """Full scale of a measuring range: the fixed one, else the one for what is there now."""
+        fixed = self.fixed_sense_range[function]
+        if fixed is not None:
+            return fixed
+        self.cell.advance()
+        voltage_V, current_A = self.cell.voltage_V, self.cell.current_A
+        resistance_ohm = voltage_V / current_A if current_A else math.inf
+        present = {"VOLT": voltage_V, "CURR": current_A, "RES": resistance_ohm}[function]
+        return _range_for(present, self._ranges[function])
+
+    def fix_sense_range(self, function: str, value: float | None) -> None:
+        """Fix the smallest measuring range that holds a value; None: automatic from now on."""
+        self.fixed_sense_range[function] = (
+            None if value is None else _range_for(value, self._ranges[function])
+        )
 
     def set_level(self, function: str, value: float, at_s: float | None = None) -> None:
         """Set a level; the output follows at once."""
@@ -160,7 +202,7 @@ class SourceStage:
         elif state == "NORM":
             current_A = self.range("CURR") if self.source == "CURR" else self.limit["CURR"]
             self.cell.source_voltage(
-                0.0, self._off_limit * _range_for(current_A, CURRENT_RANGES_A), at_s=at_s
+                0.0, self._off_limit * _range_for(current_A, self._ranges["CURR"]), at_s=at_s
             )
         else:
             self.cell.source_voltage(0.0, max(self.limit["CURR"], abs(self.level["CURR"])), at_s=at_s)

@@ -124,16 +124,17 @@ class SimulatedMoxaE1214(ModbusInstrument):
             return _word(_FIRMWARE_BYTES, address - _FIRMWARE[0])
         raise ModbusException(2)
 
-    def write_coil(self, address: int, value: bool) -> None:
-        """Switch a relay, or clear the watchdog's alarm."""
+    def write_coils(self, address: int, values: list[bool]) -> None:
+        """Switch relays, or clear the watchdog's alarm."""
         self._check_health()
-        if address in range(_CHANNELS):
-            if not self._alarm:
-                self._switch(address, value, self.clock.now())
-        elif address == _WATCHDOG_ALARM:
-            self._alarm = self._alarm and not value
-        else:
+        if address == _WATCHDOG_ALARM and len(values) == 1:
+            self._alarm = self._alarm and not values[0]
+            return
+        if address + len(values) > _CHANNELS:
             raise ModbusException(2)
+        if not self._alarm:
+            for channel, value in enumerate(values, start=address):
+                self._switch(channel, value, self.clock.now())
 
     def _switch(self, channel: int, on: bool, time_s: float) -> None:
         if self._relays[channel] == on or channel in self.stuck:

@@ -3,7 +3,8 @@
 Source: Pfeiffer BG 5510 BEN (communication protocol TPG 361, TPG 362) and BG 5195 BEN (TPG 26x, section 5);
 identity in the form captured from a TPG 362. Range of the gauge: 5e-9 to 1000 mbar. The manuals do not say
 which number goes with under-range and over-range; here it is the end of the range. That the unit is kept when
-power is lost is assumed. There is no answer that means busy.
+power is lost is assumed, and that a gauge that was switched off comes back on. There is no answer that means
+busy.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _NO_ERROR, _PARAMETER_ERROR, _SYNTAX_ERROR = "0000", "0010", "0001"
 _LOWEST_Pa, _HIGHEST_Pa = 5e-7, 1e5
 _UNITS_Pa = (100.0, 133.3224, 1.0, 0.1333224, 100.0)  # mbar, Torr, Pa, micron, hPa
 _VOLT = 5
+_FIRMWARE = "010300"
 
 
 class Gauge(Protocol):
@@ -34,7 +36,7 @@ class Gauge(Protocol):
 
 
 class SimulatedPfeifferTpg(SimulatedInstrument):
-    """Answers AYT, ERR, PR1, PR2, PRX, TID and UNI, and measures by itself until it is first talked to.
+    """Answers AYT, ERR, PNR, PR1, PR2, PRX, SEN, TID, UNI; measures by itself until it is first talked to.
 
     Attributes
     ----------
@@ -66,6 +68,7 @@ class SimulatedPfeifferTpg(SimulatedInstrument):
         """Forget errors and enquiries, and measure by itself again."""
         self._error_word = _NO_ERROR
         self._requested = ""
+        self._is_on = [True, True]
         self._next_line: float | None = self.clock.monotonic() + _STREAM_S
 
     def receive(self, buffer: bytearray) -> Iterator[bytes]:
@@ -106,20 +109,39 @@ class SimulatedPfeifferTpg(SimulatedInstrument):
                 return _PARAMETER_ERROR
             self.unit = int(parameters[0])
             return _NO_ERROR
-        if mnemonic not in ("AYT", "ERR", "PR1", "PR2", "PRX", "TID", "UNI"):
+        if mnemonic == "SEN" and parameters:
+            return self._switch(parameters)
+        if mnemonic not in ("AYT", "ERR", "PNR", "PR1", "PR2", "PRX", "SEN", "TID", "UNI"):
             return _SYNTAX_ERROR
         return _PARAMETER_ERROR if parameters else _NO_ERROR
+
+    def _switch(self, parameters: list[str]) -> str:
+        """Leave each gauge as it is (0), or switch it off (1) or on (2)."""
+        if len(parameters) != len(self._gauges) or not set(parameters) <= set("012"):
+            return _PARAMETER_ERROR
+        for index, wanted in enumerate(parameters):
+            if wanted != "0" and self._gauges[index] is not None:
+                self._is_on[index] = wanted == "2"
+        return _NO_ERROR
 
     def _data(self) -> str:
         match self._requested:
             case "AYT":
-                return f"{self.kind},PTG28290,44998061,010300,010100"
+                return f"{self.kind},PTG28290,44998061,{_FIRMWARE},010100"
+            case "PNR":
+                return _FIRMWARE
             case "PR1":
                 return self._measurement(0)
             case "PR2":
                 return self._measurement(1)
             case "PRX":
                 return self._measurements()
+            case "SEN":
+                states = [
+                    0 if gauge is None else 1 + on
+                    for gauge, on in zip(self._gauges, self._is_on, strict=True)
+                ]
+                return ",".join(map(str, states))
             case "TID":
                 return ",".join("noSEn" if gauge is None else "PKR" for gauge in self._gauges)
             case "UNI":
@@ -136,6 +158,8 @@ class SimulatedPfeifferTpg(SimulatedInstrument):
             return f"5,{_number(0.0)}"
         if self.broken("error") or (index == 0 and self.sensor_error):
             return f"3,{_number(0.0)}"
+        if not self._is_on[index]:
+            return f"4,{_number(0.0)}"
         pressure_Pa = math.inf if self.broken("over_range") else gauge.pressure_Pa()
         status = 1 if pressure_Pa < _LOWEST_Pa else 2 if pressure_Pa > _HIGHEST_Pa else 0
         return f"{status},{_number(self._shown(min(max(pressure_Pa, _LOWEST_Pa), _HIGHEST_Pa)))}"

@@ -66,7 +66,7 @@ class _Rejected(Exception):
 
 
 class SimulatedZaber(LineInstrument):
-    """Answers home, move abs|rel|vel|min|max, stop, estop, get, set, warnings, parking, driver.
+    """Answers home, move abs|rel|vel|min|max, stop, estop, get, set, warnings, parking, driver, renumber.
 
     Parameters
     ----------
@@ -185,6 +185,8 @@ class SimulatedZaber(LineInstrument):
                 self._latched.clear()
                 self._interrupted = False
                 return told
+            case ["renumber", number]:
+                self._settings["comm.address"] = self._renumbered(number)
             case ["tools", "parking", "park"]:
                 if self._under_way:
                     raise _Rejected("STATUSBUSY")
@@ -209,11 +211,20 @@ class SimulatedZaber(LineInstrument):
             return str(self._velocity if self._under_way else 0)
         if name == "motion.busy":
             return str(int(self._under_way))
+        if name == "parking.state":
+            return str(int(self._parked))
         if name == "version":
             return "7.38"
         if name not in self._settings:
             raise _Rejected("BADCOMMAND")
         return f"{self._settings[name]:g}" if name == "system.voltage" else str(int(self._settings[name]))
+
+    @staticmethod
+    def _renumbered(text: str) -> int:
+        number = _integer(text)
+        if not 1 <= number <= 99:
+            raise _Rejected("BADDATA")
+        return number
 
     def _set(self, name: str, text: str) -> str:
         if name != "pos" and (name not in self._settings or name in _READ_ONLY):

@@ -236,6 +236,34 @@ def test_a_lasting_fault_is_an_error_with_what_to_try(mfc, simulated, fault):
         mfc.trigger().wait()
 
 
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        ("AGS 8", b"A 8 N2 Nitrogen\r"),
+        ("AGS 8 0", b"A 8 N2 Nitrogen\r"),
+        ("A$$W46=8", b"A   046 = 8\r"),
+        ("AG8", b"     N2\r"),
+    ],
+)
+def test_the_gas_of_the_simulated_controller_is_set(simulated, command, reply):
+    assert simulated.answer("AGS") == b"A 0 Air Air\r"
+    assert simulated.answer(command).endswith(reply)
+    assert simulated.answer("A").endswith(b"     N2\r")
+    assert simulated.answer("A$$R46") == b"A   046 = 8\r"
+    assert b"A G08       N2\r" in simulated.answer("A??G*")
+
+
+@pytest.mark.parametrize("command", ["AGS 12", "AGS x", "AGS ", "AG", "A$$W46=", "AGX"])
+def test_a_gas_that_the_simulated_controller_does_not_know_is_refused(simulated, command):
+    assert simulated.answer(command) == b"?\r"
+    assert simulated.answer("A").endswith(b"    Air\r")
+
+
+@pytest.mark.parametrize("command", ["AV", "AP", "A$$PC"])
+def test_a_tare_is_acknowledged_with_a_reading(simulated, command):
+    assert simulated.answer(command) == simulated.answer("A")
+
+
 def test_a_public_client_reads_and_sets_the_simulated_controller(gas_line):
     """The client is GPL: it runs in a process of its own."""
     clock = WallClock()

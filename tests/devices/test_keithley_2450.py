@@ -564,3 +564,28 @@ print(smu.source_enabled)
     assert lines[1] == "3.82 []"
     assert "Undefined header" in lines[2]
     assert not simulated.stage.output
+
+
+def said(simulated, line):
+    return b"".join(simulated.receive(bytearray(line.encode() + b"\n"))).decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("function", "asked", "full_scale"),
+    [("VOLT", 3.3, 20), ("VOLT", -20.5, 20), ("CURR", 2e-3, 0.01), ("CURR", 1e-3, 1e-3), ("RES", 4700, 20e3)],
+)
+def test_a_fixed_measuring_range_is_the_smallest_that_holds_the_value(simulated, function, asked, full_scale):
+    said(simulated, f":SENS:{function}:RANG {asked}")
+    assert float(said(simulated, f":SENS:{function}:RANG?")) == pytest.approx(full_scale)
+    assert said(simulated, f":SENS:{function}:RANG:AUTO?") == "0"
+    said(simulated, f":SENS:{function}:RANG:AUTO ON")
+    assert said(simulated, f":SENS:{function}:RANG:AUTO?") == "1"
+
+
+def test_the_automatic_measuring_range_is_one_that_the_model_has(simulated):
+    assert float(said(simulated, ":SENS:VOLT:RANG?")) == pytest.approx(20)
+    assert float(said(simulated, ":SENS:CURR:RANG?")) in (
+        pytest.approx(full) for full in (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+    )
+    said(simulated, "*RST")
+    assert said(simulated, ":SENS:VOLT:RANG:AUTO?") == "1"

@@ -566,3 +566,9 @@ daq.adapter.close()
     assert found["errors"] == []
     assert found["after"] == ["-113.0"]
     assert found["complete"] == "1"
+
+
+@pytest.mark.parametrize("function", ["VOLT", "CURR", "RES", "FRES"])
+def test_the_automatic_range_is_one_that_the_model_has(simulated, function):
+    (reply,) = simulated.receive(bytearray(f":SENS:FUNC '{function}'\n:SENS:{function}:RANG?\n".encode()))
+    assert float(reply) <= {"VOLT": 1000.0, "CURR": 3.0}.get(function, 100e6)

@@ -254,3 +254,38 @@ def test_a_lasting_fault_is_an_error_with_what_to_try(gauge, simulated, fault):
 
 def test_safe_state_needs_nothing(gauge):
     gauge.make_safe()
+
+
+def ask_tpg(simulated, message):
+    """Its acknowledgement, and what it says to the enquiry after it."""
+    buffer = bytearray(message.encode() + b"\r\x05")
+    acknowledgement, reply = simulated.receive(buffer)
+    return acknowledgement, reply.decode().removesuffix("\r\n")
+
+
+def test_a_gauge_is_switched_off_and_on(clock, vessel):
+    vessel.hold(5.0)
+    simulated = SimulatedPfeifferTpg(clock, vessel)
+    assert ask_tpg(simulated, "SEN") == (ACK, "2,0")
+    assert ask_tpg(simulated, "SEN,1,2") == (ACK, "1,0")  # no gauge is there to switch on
+    assert ask_tpg(simulated, "PR1") == (ACK, "4,+0.0000E+00")
+    assert ask_tpg(simulated, "SEN,0,0") == (ACK, "1,0")
+    assert ask_tpg(simulated, "SEN,2,0") == (ACK, "2,0")
+    assert ask_tpg(simulated, "PR1") == (ACK, "0,+5.0000E-02")
+
+
+@pytest.mark.parametrize("message", ["SEN,1", "SEN,3,0", "SEN,1,0,0", "SEN,a,0"])
+def test_a_switch_that_makes_no_sense_is_refused(simulated, message):
+    assert ask_tpg(simulated, message) == (NAK, "0010")
+    assert ask_tpg(simulated, "SEN") == (ACK, "2,0")
+
+
+def test_the_version_is_told_alone_too(simulated):
+    assert ask_tpg(simulated, "PNR") == (ACK, "010300")
+
+
+def test_a_gauge_that_is_off_gives_no_pressure(gauge, simulated):
+    ask_tpg(simulated, "SEN,1,0")
+    with pytest.raises(InstrumentError, match="sensor off"):
+        gauge.trigger().wait()
+    assert math.isnan(gauge.pressure.get())

@@ -364,3 +364,17 @@ with Connection.open_tcp("{host}", {port}) as connection:
         "BadDataException",
         "False 20000.0",
     ]
+
+
+def test_the_simulated_actuator_tells_that_it_is_parked(simulated):
+    assert simulated.answer("/1 1 get parking.state") == b"@01 1 OK IDLE WR 0\r\n"
+    simulated.answer("/1 1 tools parking park")
+    assert simulated.answer("/1 1 get parking.state").endswith(b" 1\r\n")
+    assert b" RJ " in simulated.answer("/1 1 set parking.state 0")
+
+
+def test_the_simulated_actuator_takes_another_number(simulated):
+    assert simulated.answer("/1 0 renumber 100") == b"@01 0 RJ IDLE WR BADDATA\r\n"
+    assert b" OK " in simulated.answer("/1 0 renumber 7")
+    assert simulated.answer("/1 0 get deviceid") == b""
+    assert simulated.answer("/7 0 get deviceid") == b"@07 0 OK IDLE WR 50871\r\n"
