@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol
 from devices.instrument import LabDevice
 from devices.status import Status
 from ssblab.clock import Timer
-from ssblab.links import LinkClosed, LinkError, LinkTimeout
+from ssblab.links import LinkClosed, LinkTimeout
 
 __all__ = ["Column", "Flyer", "FlyingDevice", "MeasurementStopped", "Row", "Task"]
 
@@ -104,11 +104,17 @@ class Flyer:
         self.name = device.name  # a device has one flyer in a stream
         self.run: _Run | None = None
         self._prepared: Task | None = None
+        self._start: Future[None] | None = None
 
     @property
     def flying(self) -> bool:
         """Whether a measurement is under way."""
         return self.run is not None and not self.run.done.done()
+
+    @property
+    def starting(self) -> bool:
+        """Whether a start was told and is not over."""
+        return self._start is not None and not self._start.done()
 
     def prepare(self, task: Task) -> Status:
         """Take a task for the next `kickoff`; outputs stay as they are.
@@ -134,9 +140,11 @@ class Flyer:
         """
         if self._prepared is None:
             raise RuntimeError(f"{self.name}: prepare a measurement ({self.kind}) before its kickoff")
-        self.device.check_idle()
-        task = self._prepared
-        return self.device.do(f"start {self.kind}", lambda: self.device.start_flight(self, task))
+        device, task = self.device, self._prepared
+        device.check_idle()
+        self._start = device.clock.submit(device.name, lambda: device.start_flight(self, task))
+        longest_s = device.clock.patience(device.action_timeout_s)
+        return Status(device.clock, f"{device.name}: start {self.kind}", longest_s).follow(self._start)
 
     def complete(self) -> Status:
         """Wait for the end of the measurement; its progress is told in rows.
@@ -322,7 +330,14 @@ class FlyingDevice(LabDevice):
             raise RuntimeError(f"{self.name}: a measurement is under way")
 
     def start_flight(self, flyer: Flyer, task: Any) -> None:
-        """Start a task and look after it from then on; on the worker."""
+        """Start a task and look after it from then on; on the worker.
+
+        Raises
+        ------
+        RuntimeError
+            If another was started since the kickoff was told; that one goes on.
+        """
+        self.check_idle()
         now = self.clock.monotonic()
         previous = self._flyer, flyer.run
         run = _Run(task, begin=now, heard=now, reached=now)
@@ -411,12 +426,12 @@ class FlyingDevice(LabDevice):
         else:
             run.done.set_exception(error)
 
-    def _secure(self) -> LinkError | None:
+    def _secure(self) -> Exception | None:
         """Reach the safe state now; if that fails, try again until it is reached, and return the error."""
         self._stop_securing()
         try:
             self.switch_off()
-        except LinkError as error:
+        except Exception as error:  # of whatever kind: the output is on all the same
             logger.error("%s: an output may be on: %s", self.name, error)
             self._securing = self.clock.every(_SECURE_S, self.name, self._try_to_secure)
             return error

@@ -18,6 +18,7 @@ Sources: Model 2450 Reference Manual 2450-901-01 (sections 2 to 4), Series 2400 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ from devices.families.electrochemical import CoursePoint
 from devices.families.smu import SourceMeasureUnit
 from devices.families.techniques import ConstantCurrent, ConstantPotential, LinearSweep, OpenCircuit
 from devices.instrument import Identity, Instrument
-from ssblab.links import LinkSettings
+from ssblab.links import InstrumentError, LinkSettings
 from ssblab.links.scpi import ScpiClient, decode_identification, decode_number, decode_text
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "decode_off_state",
     "decode_output",
 ]
+
+logger = logging.getLogger(__name__)
 
 Function = Literal["VOLT", "CURR"]
 
@@ -336,8 +339,11 @@ class KeithleySmu(SourceMeasureUnit, Instrument):
             raise self.refused("its output is on though nothing runs")
 
     def _off(self) -> None:
-        self.end_course()
-        self.scpi.order(":OUTP OFF")
+        for order in (self.end_course, lambda: self.scpi.order(":OUTP OFF")):
+            try:
+                order()
+            except InstrumentError as error:  # of something earlier, perhaps: whether it is off is read back
+                logger.warning("%s", error)
         if self.scpi.ask(":OUTP?", decode_output):
             self.record(output=1.0)
             raise self.refused("its output stays on")

@@ -187,7 +187,8 @@ class Keithley2450(KeithleySmu):
         self.scpi.order(*(_sweep_blocks(course) if course.steps else _blocks(course)))
         self._fetched = 0
         self.scpi.order(":INIT")
-        return self.clock.now()
+        first_s = course.interval_s if course.steps else 0.0  # relative times count from the first reading
+        return self.clock.now() + first_s
 
     def fetch(self, course: Course) -> tuple[list[Sample], bool]:
         """Give the readings that are new, and whether the trigger model has ended."""

@@ -372,6 +372,9 @@ class Press(LabDevice):
             lost_s = self.clock.monotonic() - self._last_reading_s
             if lost_s >= self._longest_loss_s:
                 self._trip(f"no control for {lost_s:.1f} s ({error})")
+        except Exception as error:
+            logger.exception("%s: its loop failed", self.name)
+            self._trip(f"its loop failed: {error!r}")
 
     def _require_sound(self) -> None:
         """Raise PressFault for what no waiting mends, LinkError for what may be over in a moment."""
@@ -396,7 +399,7 @@ class Press(LabDevice):
         """Stop the actuator; while that fails, the loop tries again each period."""
         try:
             self._actuator.make_safe()
-        except LinkError as error:
+        except Exception as error:
             logger.warning("%s: not stopped yet: %s", self.name, error)
         else:
             self._end_control()

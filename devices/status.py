@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,6 +14,8 @@ from ophyd.utils import InvalidState
 from ssblab.clock import Clock, Timer
 
 __all__ = ["ActionTimeout", "Approach", "NotReached", "Status"]
+
+logger = logging.getLogger(__name__)
 
 
 class ActionTimeout(TimeoutError):
@@ -94,9 +97,16 @@ class Status(StatusBase):
         self._watchers.append(watcher)
 
     def progress(self, **facts: Any) -> None:
-        """Tell the watchers: name, current, initial, target, unit, precision, fraction, time_elapsed."""
-        for watcher in self._watchers:
-            watcher(**facts)
+        """Tell the watchers: name, current, initial, target, unit, precision, fraction, time_elapsed.
+
+        A watcher that fails is not told any more: a picture must not end what it shows.
+        """
+        for watcher in list(self._watchers):
+            try:
+                watcher(**facts)
+            except Exception:
+                logger.exception("%s: its progress can't be shown", self.what)
+                self._watchers.remove(watcher)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait, letting laboratory time pass; raise what the action failed with."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bluesky import Msg
+from bluesky.preprocessors import finalize_wrapper
 from bluesky.utils import FailedStatus
 from ophyd.status import StatusBase
 
@@ -22,8 +24,8 @@ from plans.arguments import PlanGenerator
 __all__ = ["log", "log_for", "make_safe", "measure", "move", "move_and_log", "ocv_then_eis", "plain_failures"]
 
 _groups = itertools.count()
-_READ_TIMEOUT_S = 60.0
 # A device's own timeout comes first; these only keep a lost status from being waited for without end.
+_READ_TIMEOUT_S = 3600.0
 _LONGEST_MOVE_S = 7 * 86400.0
 _SHORTEST_COLLECT_S, _LONGEST_COLLECT_S = 0.5, 10.0  # between two looks for what a measurement has given
 
@@ -108,25 +110,65 @@ def log_for(
 
 
 def measure(device: FlyingDevice, task: Any, stream: str) -> PlanGenerator:
-    """Have a device do a task in the instrument, into a stream of its own, one event a row."""
+    """Have a device do a task in the instrument, into a stream of its own, one event a row.
+
+    A pause holds the plan, not the instrument: nothing is started twice then, and no row is lost. If the plan
+    ends before the measurement, the device is stopped, and what it has given until then is collected.
+    """
     group = f"measure-{next(_groups)}"
     flyer = device.flyer(task)
+    collect = Msg("collect", flyer, name=stream, return_payload=False)
     yield Msg("checkpoint")
     yield Msg("prepare", flyer, task, group=group)
     yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
-    yield Msg("declare_stream", None, flyer, name=stream, collect=True)
-    yield Msg("kickoff", flyer, group=group)
-    yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
-    yield Msg("checkpoint")  # a rewind must not start it a second time
-    status = yield Msg("complete", flyer, group=group)
-    period_s = min(_LONGEST_COLLECT_S, max(_SHORTEST_COLLECT_S, task.longest_s() / 100))
-    while not status.done:
-        yield Msg("sleep", None, period_s)
-        yield Msg("collect", flyer, name=stream, return_payload=False)
-        yield Msg("checkpoint")  # nor throw away what was collected
-    yield Msg("wait", None, group=group, timeout=task.longest_s())
-    yield Msg("collect", flyer, name=stream, return_payload=False)
     yield Msg("checkpoint")
+    yield Msg("declare_stream", None, flyer, name=stream, collect=True)  # once more does no harm
+    yield Msg("checkpoint")
+    try:
+        started = yield from _never_again(Msg("kickoff", flyer, group=group))
+        yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
+        while not started.done:  # a pause has ended the wait
+            yield Msg("sleep", None, _SHORTEST_COLLECT_S)
+        status = yield from _never_again(Msg("complete", flyer, group=group))
+        period_s = min(_LONGEST_COLLECT_S, max(_SHORTEST_COLLECT_S, task.longest_s() / 100))
+        while not status.done:
+            yield Msg("sleep", None, period_s)
+            yield from _never_again(collect)
+        yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
+    except Exception:
+        if device.measuring or flyer.starting:
+            yield from _break_off(device, group)
+        yield from _never_again(collect)
+        raise
+    yield from _never_again(collect)
+
+
+def _never_again(message: Msg) -> PlanGenerator:
+    """A message that is not repeated when a plan goes on after a pause, nor anything before it.
+
+    Of events that are recorded again bluesky counts the last ones: rows collected once would get lost.
+    """
+    rewindable = yield Msg("rewindable", None, None)
+
+    def once() -> PlanGenerator:
+        yield Msg("rewindable", None, False)
+        return (yield message)
+
+    def restore() -> PlanGenerator:
+        yield Msg("rewindable", None, rewindable)
+
+    given = yield from finalize_wrapper(once(), restore)
+    yield Msg("checkpoint")
+    return given
+
+
+def _break_off(device: FlyingDevice, group: str) -> PlanGenerator:
+    """Stop a device in mid-measurement; that its measurement fails thereby is no problem."""
+    for message in (Msg("stop", device), Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)):
+        try:
+            yield message
+        except FailedStatus:
+            continue
 
 
 def ocv_then_eis(
@@ -155,19 +197,22 @@ def ocv_then_eis(
 
     Raises
     ------
+    ValueError, TypeError
+        Before the rest, if the spectrum is none or the potentiostat takes none.
     InstrumentError
         If no potential was read: nothing is guessed.
     """
+    sweep = ImpedanceSweep(
+        frequency_start_Hz, frequency_end_Hz, points_per_decade, amplitude_V=amplitude_V, bias_V=0.0
+    )
+    potentiostat.flyer(sweep)
     yield from measure(potentiostat, OpenCircuit(rest_s, interval_s), streams[0])
     potential_V = float(potentiostat.potential.get())
-    if not math.isfinite(potential_V):
+    if not (math.isfinite(potential_V) and potentiostat.quality.get() == "ok"):
         raise potentiostat.refused(
             "its potential at rest is not known, so no spectrum can be taken around it"
         )
-    sweep = ImpedanceSweep(
-        frequency_start_Hz, frequency_end_Hz, points_per_decade, amplitude_V=amplitude_V, bias_V=potential_V
-    )
-    yield from measure(potentiostat, sweep, streams[1])
+    yield from measure(potentiostat, replace(sweep, bias_V=potential_V), streams[1])
 
 
 def make_safe(devices: Iterable[LabDevice]) -> PlanGenerator:

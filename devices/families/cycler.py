@@ -13,6 +13,7 @@ from devices.families.cycler_program import Program
 from devices.flyer import Column, Flyer, FlyingDevice
 from devices.instrument import Cpt, Instrument
 from devices.signals import Measured, Setting, Text
+from ssblab.links import LinkError
 
 __all__ = ["FRESH_S", "RECORDS", "ChannelReading", "Cycler", "CyclerChannel"]
 
@@ -72,6 +73,8 @@ class Cycler(Instrument):
         self._read_at_s = -math.inf
         self.read_at = math.nan  #: when the channels were read last, s since 1970
         self._reading = threading.Lock()
+        self._failed_at_s = -math.inf
+        self._failure: LinkError | None = None  # of the last time that the channels were asked
 
     def add_channel(self, channel: int) -> None:
         """Have a channel (from 1, as on the front panel) asked for from now on.
@@ -86,12 +89,21 @@ class Cycler(Instrument):
         self._channels.add(channel)
 
     def reading(self, channel: int, *, fresh: bool = False) -> ChannelReading:
-        """Give what the cycler tells of a channel, not older than half a second; `fresh` asks anew."""
+        """Give what the cycler tells of a channel, not older than half a second; `fresh` asks anew.
+
+        Raises
+        ------
+        LinkError
+            If it does not answer. What has failed while a channel waited for its turn has failed for that
+            channel too: else the last of 64 would wait for 64 timeouts, and its safe state behind it.
+        """
+        asked_s = self.clock.monotonic()
         with self._reading:
+            if self._failure is not None and self._failed_at_s > asked_s:
+                raise self._failure
             old = not self.clock.monotonic() - self._read_at_s < FRESH_S
             if fresh or old or channel not in self._readings:
-                self._readings = self.read_channels(sorted(self._channels))
-                self._note_time()
+                self._ask_all()
             if channel not in self._readings:
                 raise self.refused(f"tells nothing of channel {channel}")
             return self._readings[channel]
@@ -99,11 +111,16 @@ class Cycler(Instrument):
     def poll(self) -> None:
         """Read all channels that are in use."""
         with self._reading:
-            self._readings = self.read_channels(sorted(self._channels))
-            self._note_time()
+            self._ask_all()
         self.record(quality="ok")
 
-    def _note_time(self) -> None:
+    def _ask_all(self) -> None:
+        try:
+            self._readings = self.read_channels(sorted(self._channels))
+        except LinkError as error:
+            self._failure, self._failed_at_s = error, self.clock.monotonic()
+            raise
+        self._failure = None
         self._read_at_s, self.read_at = self.clock.monotonic(), self.clock.now()
 
     def make_safe(self) -> None:

@@ -1,6 +1,7 @@
 """A measurement in the instrument, through pauses and bad ends of its plan."""
 
 import asyncio
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import bluesky.preprocessors as bpp
@@ -109,11 +110,11 @@ class Recorded:
 
 def at_message(RE, number, do):
     """Do something on the loop as soon as the RunEngine has begun with its message of that number, from 0."""
-    seen = iter(range(1000))
+    seen, tasks = iter(range(1000)), []
 
     def hook(_):
         if next(seen) == number:
-            asyncio.ensure_future(do(), loop=RE.loop)
+            tasks.append(asyncio.ensure_future(do(), loop=RE.loop))
 
     RE.msg_hook = hook
 
@@ -147,7 +148,7 @@ def test_an_end_at_any_message_leaves_the_output_off_and_keeps_the_rows(RE, cloc
     RE(count(Counter(name="counter", clock=clock)))
     for number in range(3, len(messages) - 1):
         counter, recorded = Counter(name="counter", clock=clock), Recorded()
-        at_message(RE, number, RE._abort_coro)
+        at_message(RE, number, lambda: RE._abort_coro("told to"))
         with pytest.raises(RunEngineInterrupted):
             RE(count(counter), recorded)
         told = f"end at message {number}, {messages[number].command}"
@@ -201,7 +202,7 @@ def test_pause_and_end_on_a_source(RE, clock, put_on_shelf, pass_time, name):
     assert not simulated.stage.output
 
     recorded = Recorded()
-    clock.call_later(12.0, lambda: asyncio.ensure_future(RE._abort_coro(), loop=RE.loop))
+    clock.call_later(12.0, lambda: asyncio.ensure_future(RE._abort_coro("told to"), loop=RE.loop))
     with pytest.raises(RunEngineInterrupted):
         RE(charge(devices[name]), recorded)
     assert not simulated.stage.output
@@ -216,3 +217,29 @@ def test_a_spectrum_that_is_none_is_refused_before_the_rest(RE, clock, put_on_sh
     with pytest.raises(ValueError, match="amplitude_V"):
         RE(bpp.run_wrapper(ocv_then_eis(devices["potentiostat"], rest_s=3600.0, interval_s=10.0, **bad)))
     assert clock.monotonic() - begin_s < 60.0
+
+
+def test_a_pause_while_it_starts_waits_for_the_start(RE, clock, pass_time, monkeypatch):
+    """A worker that is slow, as in wall time."""
+    counter, recorded, pending = Counter(name="counter", clock=clock), Recorded(), []
+    at_once = clock.submit
+
+    def later(worker, work):
+        if counter.starts or len(pending) or worker != "counter" or counter.flyers["count"]._prepared is None:
+            return at_once(worker, work)
+        pending.append(Future())
+        clock.call_later(20.0, lambda: pending[0].set_result(work()))
+        return pending[0]
+
+    monkeypatch.setattr(clock, "submit", later)
+    pausing = []
+    clock.call_later(
+        5.0, lambda: pausing.append(asyncio.ensure_future(RE._request_pause_coro(), loop=RE.loop))
+    )
+    with pytest.raises(RunEngineInterrupted):
+        RE(count(counter), recorded)
+    assert not counter.starts
+    pass_time(2.0)
+    RE.resume()
+    assert counter.starts == 1
+    assert recorded.column("counter_number") == list(range(1, 11))
