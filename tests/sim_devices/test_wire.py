@@ -65,8 +65,8 @@ class Coils(ModbusInstrument):
     def power_on(self):
         self.coils.clear()
 
-    def write_coil(self, address, value):
-        self.coils[address] = value
+    def write_coils(self, address, values):
+        self.coils |= {address + place: value for place, value in enumerate(values)}
 
 
 @pytest.fixture
