@@ -6,10 +6,10 @@ resistance rises again, but with a smaller power. The exponent follows from the 
 few wide spots, 1 for many (arXiv:2501.00600, on Li6PS5Cl: 0.5 for the pressure, 1 for the area); lithium that
 creeps into place comes to 1.5.
 
-`LITHIUM` is fitted to J.-M. Doux and others, Adv. Energy Mater. 10 (2020) 1903253 (a lithium | Li6PS5Cl |
-lithium cell of 12.7 mm: 110, 50, 40, 35, 32 ohm at 5, 10, 15, 20, 25 MPa, and 50 ohm when released to 5 MPa;
-numbers taken from a public summary of the paper, not from the paper itself). The other laws are placeholders
-in its range.
+`LITHIUM_CONTACT` is fitted to J.-M. Doux and others, Adv. Energy Mater. 10 (2020) 1903253 (a lithium |
+Li6PS5Cl | lithium cell of 12.7 mm: 110, 50, 40, 35, 32 ohm at 5, 10, 15, 20, 25 MPa, and 50 ohm when released
+to 5 MPa; numbers taken from a public summary of the paper, not from the paper itself). The other laws are
+placeholders in its range.
 
 Whether two layers of a cell were bonded is the same memory: a bonded contact has seen the bonding pressure,
 and a contact that was not bonded only the constraint pressure, about 1/50 of it (S001 3.1.1(1)(i), GT-11).
@@ -28,18 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, GAS_CONSTANT_J_mol_K
-from sim_devices.physics.relaxation import relax
-from ssblab.clock import Clock
 
 __all__ = [
-    "BLOCKING",
-    "LITHIUM",
-    "NEGATIVE",
-    "POSITIVE",
+    "BLOCKING_CONTACT",
+    "LITHIUM_CONTACT",
+    "NEGATIVE_CONTACT",
+    "POSITIVE_CONTACT",
+    "VOIDS",
     "BondLevel",
     "Contact",
     "ContactLaw",
-    "StrippedContact",
+    "VoidLaw",
     "bonding_study_contacts",
 ]
 
@@ -82,13 +81,13 @@ class ContactLaw:
         return float(at_largest * (largest_MPa / pressure_MPa) ** self.unloading_exponent)
 
 
-LITHIUM = ContactLaw(610.0, loading_exponent=1.5, unloading_exponent=0.76)
+LITHIUM_CONTACT = ContactLaw(610.0, loading_exponent=1.5, unloading_exponent=0.76)
 """Lithium on Li6PS5Cl, one side; Doux and others 2020 (see above), less a constant 24 ohm of the cell."""
 
-BLOCKING = ContactLaw(5.0, loading_exponent=0.5, unloading_exponent=0.1)
+BLOCKING_CONTACT = ContactLaw(5.0, loading_exponent=0.5, unloading_exponent=0.1)
 """A steel platen on a pellet: placeholder, plausible 0.1 to 50 ohm cm2."""
 
-_CELL_ohm_cm2 = 96.0  # placeholder: a bonded cell of 4 cm2 and 24 ohm, as `battery_cell` has it
+_CELL_ohm_cm2 = 22.4  # of the bonded standard cell in 10 s at half charge (`cell_design`)
 _UNBONDED_POSITIVE = 2.0  # of the bonded cell's resistance (GT-08)
 _UNBONDED_NEGATIVE = 1.3
 _BONDING_MPa = 350.0  # placeholder; no pressure is given, plausible 200 to 500
@@ -104,11 +103,11 @@ def _electrode(unbonded_ratio: float) -> ContactLaw:
     return replace(law, resistance_ohm_cm2=(unbonded_ratio - 1.0) * _CELL_ohm_cm2 / gain)
 
 
-POSITIVE = _electrode(_UNBONDED_POSITIVE)
-"""Positive electrode on the electrolyte: exponents as `LITHIUM` (placeholders); size such that a cell of
-96 ohm cm2 has twice its resistance where this contact was not bonded (GT-08)."""
+POSITIVE_CONTACT = _electrode(_UNBONDED_POSITIVE)
+"""Positive electrode on the electrolyte: exponents as `LITHIUM_CONTACT` (placeholders); size such that a cell
+of 22.4 ohm cm2 has twice its resistance where this contact was not bonded (GT-08)."""
 
-NEGATIVE = _electrode(_UNBONDED_NEGATIVE)
+NEGATIVE_CONTACT = _electrode(_UNBONDED_NEGATIVE)
 """Negative electrode on the electrolyte: likewise, 1.3 times."""
 
 BondLevel = Literal["a", "b", "c"]
@@ -166,24 +165,17 @@ def bonding_study_contacts(level: BondLevel, *, bonding_MPa: float = _BONDING_MP
     if level not in ("a", "b", "c"):
         raise ValueError(f"there is no bond level {level!r}; there are a, b, c")
     return (
-        Contact(POSITIVE, largest_MPa=0.0 if level == "b" else bonding_MPa),
-        Contact(NEGATIVE, largest_MPa=0.0 if level == "c" else bonding_MPa),
+        Contact(POSITIVE_CONTACT, largest_MPa=0.0 if level == "b" else bonding_MPa),
+        Contact(NEGATIVE_CONTACT, largest_MPa=0.0 if level == "c" else bonding_MPa),
     )
 
 
-class StrippedContact:
-    """A lithium contact in which stripping leaves voids and pressure heals them.
+@dataclass(frozen=True)
+class VoidLaw:
+    """How stripping leaves voids in a lithium contact, and creep under pressure closes them.
 
     Parameters
     ----------
-    clock : Clock
-        Its time moves the voids.
-    generator : numpy.random.Generator
-        Not used: the contact has no noise.
-    law : ContactLaw
-        Without voids.
-    pressure_MPa, temperature_C : float
-        At the beginning.
     void_cm2_mAh : float
         Share of the contact lost per charge stripped, where there is no healing; placeholder, plausible 0.1
         to 3: about 1 mAh/cm2 of lithium without creep undermines a contact.
@@ -197,71 +189,32 @@ class StrippedContact:
         Placeholder: 37e3, of the creep of lithium (same source), plausible 30e3 to 60e3.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        generator: np.random.Generator | None = None,
-        *,
-        law: ContactLaw = LITHIUM,
-        pressure_MPa: float = 5.0,
-        temperature_C: float = ROOM_TEMPERATURE_C,
-        void_cm2_mAh: float = 0.5,
-        healing_per_s: float = 1e-4,
-        healing_exponent: float = 1.5,
-        healing_activation_J_mol: float = 37e3,
-    ) -> None:
-        self._clock = clock
-        self._contact = Contact(law)
-        self._pressure_MPa = pressure_MPa
-        self._temperature_C = temperature_C
-        self._current_mA_cm2 = 0.0
-        self._void_cm2_mAh = void_cm2_mAh
-        self._healing_per_s = healing_per_s
-        self._healing_exponent = healing_exponent
-        self._healing_activation_J_mol = healing_activation_J_mol
-        self._voids = 0.0
-        self._now_s = clock.monotonic()
+    void_cm2_mAh: float = 0.5
+    healing_per_s: float = 1e-4
+    healing_exponent: float = 1.5
+    healing_activation_J_mol: float = 37e3
 
-    def strip(self, current_mA_cm2: float) -> None:
-        """Take lithium away at a current from now on; a negative one plates, and fills voids."""
-        self._advance()
-        self._current_mA_cm2 = current_mA_cm2
+    def rate_per_s(
+        self, voids: float, stripped_mA_cm2: float, pressure_MPa: float, temperature_C: float
+    ) -> float:
+        """Growth of the share of the contact that is lost to voids, 1/s.
 
-    def press(self, pressure_MPa: float) -> None:
-        """Hold a pressure from now on."""
-        self.contact_resistance_ohm_cm2()  # it remembers the pressure until now
-        self._pressure_MPa = pressure_MPa
+        Parameters
+        ----------
+        voids : float
+            That share now, 0 to 1.
+        stripped_mA_cm2 : float
+            Current that takes lithium away; a negative one plates, and fills voids.
+        pressure_MPa, temperature_C : float
+            Of the contact.
+        """
+        undermining_per_s = self.void_cm2_mAh * abs(stripped_mA_cm2) / 3600.0
+        warmth = 1.0 / (ROOM_TEMPERATURE_C + ZERO_CELSIUS_K) - 1.0 / (temperature_C + ZERO_CELSIUS_K)
+        healing_per_s = self.healing_per_s * max(pressure_MPa, 0.0) ** self.healing_exponent
+        healing_per_s *= math.exp(self.healing_activation_J_mol / GAS_CONSTANT_J_mol_K * warmth)
+        gained_per_s = undermining_per_s if stripped_mA_cm2 > 0.0 else 0.0
+        return gained_per_s - (undermining_per_s + healing_per_s) * voids
 
-    def heat(self, temperature_C: float) -> None:
-        """Be at a temperature from now on."""
-        self._advance()
-        self._temperature_C = temperature_C
 
-    def void_fraction(self) -> float:
-        """Share of the contact that is lost to voids, 0 to 1."""
-        self._advance()
-        return self._voids
-
-    def contact_resistance_ohm_cm2(self) -> float:
-        """Resistance now, ohm cm2: of the contact that is left."""
-        self._advance()
-        left = max(1.0 - self._voids, 1e-9)
-        return self._contact.contact_resistance_ohm_cm2(self._pressure_MPa) / left
-
-    def _advance(self) -> None:
-        now_s = self._clock.monotonic()
-        undermining_per_s = self._void_cm2_mAh * abs(self._current_mA_cm2) / 3600.0
-        kelvin = self._temperature_C + ZERO_CELSIUS_K
-        warmth = 1.0 / (ROOM_TEMPERATURE_C + ZERO_CELSIUS_K) - 1.0 / kelvin
-        healing_per_s = (
-            self._healing_per_s
-            * max(self._pressure_MPa, 0.0) ** self._healing_exponent
-            * math.exp(self._healing_activation_J_mol / GAS_CONSTANT_J_mol_K * warmth)
-        )
-        self._voids, _ = relax(
-            self._voids,
-            loss_per_s=undermining_per_s + healing_per_s,
-            gain_per_s=undermining_per_s if self._current_mA_cm2 > 0.0 else 0.0,
-            dt_s=now_s - self._now_s,
-        )
-        self._now_s = now_s
+VOIDS = VoidLaw()
+"""Of lithium on a solid electrolyte."""

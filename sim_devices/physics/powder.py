@@ -33,7 +33,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_devices.physics.contact import BLOCKING, ContactLaw
+from sim_devices.physics.contact import BLOCKING_CONTACT, ContactLaw
 from sim_devices.physics.random_walk import effective_conductivity
 
 __all__ = [
@@ -278,7 +278,7 @@ class PowderSample:
             self.powder.grain_contact.capacitance_F_cm2 * self.powder.grain_um * 1e-4 * area_cm2 / length_cm
         )
         largest_MPa = self.powder.largest_pressure_MPa(state)
-        electrode_ohm = BLOCKING.contact_resistance_ohm_cm2(pressure_MPa, largest_MPa) / area_cm2
+        electrode_ohm = BLOCKING_CONTACT.contact_resistance_ohm_cm2(pressure_MPa, largest_MPa) / area_cm2
         return np.asarray(
             s * _INDUCTANCE_H
             + grains_ohm / (1.0 + s * grains_ohm * grains_F)
