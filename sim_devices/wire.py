@@ -14,10 +14,11 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any, Literal
 
-from ssblab.clock import Clock
+from ssblab.clock import Clock, not_arrived
 
 __all__ = ["BREAKDOWNS", "FAULTS", "Breakdown", "Fault", "SimulatedInstrument", "Wires"]
 
@@ -128,7 +129,13 @@ class SimulatedInstrument(ABC):
 class _Connection:
     """One client's wire to one instrument."""
 
-    def __init__(self, instrument: SimulatedInstrument, fileno: int, sock: socket.socket | None) -> None:
+    def __init__(
+        self,
+        instrument: SimulatedInstrument,
+        fileno: int,
+        sock: socket.socket | None = None,
+        client: tuple[str, int] | None = None,
+    ) -> None:
         self.instrument = instrument
         self.power_losses = instrument.power_losses
         self.fileno = fileno
@@ -136,15 +143,24 @@ class _Connection:
         self.buffer = bytearray()
         self.outbox: list[tuple[float, int, bytes | None]] = []  # None tears the connection down
         self.said_until_s = 0.0
+        self.blocked = False  # whether the client has not read enough for more to be sent
+        self.client = client
 
     def read(self) -> bytes:
         return self.sock.recv(_READ_BYTES) if self.sock else os.read(self.fileno, _READ_BYTES)
 
-    def write(self, data: bytes) -> None:
-        if self.sock:
-            self.sock.sendall(data)
-        else:
-            os.write(self.fileno, data)
+    def write(self, data: bytes) -> int:
+        """Send what can be sent now; give its length."""
+        try:
+            return self.sock.send(data) if self.sock else os.write(self.fileno, data)
+        except BlockingIOError:
+            return 0
+
+    def is_sending(self) -> bool:
+        try:
+            return self.blocked or bool(self.sock and not_arrived(self.sock))
+        except OSError:  # the client is gone
+            return False
 
 
 class Wires:
@@ -205,7 +221,7 @@ class Wires:
         tty.setraw(near)
         tty.setraw(far)
         os.set_blocking(near, False)
-        connection = _Connection(instrument, near, None)
+        connection = _Connection(instrument, near)
         with self._lock:
             # The far end stays open here: without any opener the near end would read as an error.
             self._open_files += [os.fdopen(near, "rb", 0), os.fdopen(far, "rb", 0)]
@@ -240,6 +256,15 @@ class Wires:
                 self._flush(connection)
             return self._next_due()
 
+    def under_way(self, client: Any) -> bool:
+        """Whether bytes sent to the client at an address may not have arrived (see `ssblab.clock.Responder`)."""
+        with self._lock:
+            return any([c.is_sending() for c in self._connections if c.client == client])
+
+    def held(self) -> AbstractContextManager[Any]:
+        """Keep all instruments from answering while something behind them is exchanged."""
+        return self._lock
+
     def close(self) -> None:
         """Close all ports."""
         with self._lock:
@@ -252,12 +277,13 @@ class Wires:
             self._selector.close()
 
     def _accept(self, listener: Any, instrument: SimulatedInstrument) -> None:
-        sock, _ = listener.accept()
+        sock, client = listener.accept()
+        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if instrument.single_client:
             for other in [c for c in self._connections if c.instrument is instrument]:
                 self._drop(other)
-        connection = _Connection(instrument, sock.fileno(), sock)
+        connection = _Connection(instrument, sock.fileno(), sock, client)
         self._connections.append(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)
         instrument.opened()
@@ -302,19 +328,27 @@ class Wires:
             heapq.heappush(connection.outbox, (due + delay_s, next(self._numbers), part))
 
     def _flush(self, connection: _Connection) -> None:
+        """Send what is due; what the client leaves no room for stays first in the outbox."""
+        connection.blocked = False
         while connection.outbox and connection.outbox[0][0] <= self._clock.monotonic():
-            data = heapq.heappop(connection.outbox)[2]
+            due, number, data = connection.outbox[0]
             try:
                 if data is None:
                     self._drop(connection, reset=True)
                     return
-                connection.write(data)
+                rest = data[connection.write(data) :]
             except OSError:
                 self._drop(connection)
                 return
+            if rest:
+                connection.outbox[0] = (due, number, rest)
+                connection.blocked = True
+                return
+            heapq.heappop(connection.outbox)
 
     def _next_due(self) -> float | None:
-        dues = [connection.outbox[0][0] for connection in self._connections if connection.outbox]
+        # What a client leaves no room for has no time: it goes out at the next pump after the client has read.
+        dues = [c.outbox[0][0] for c in self._connections if c.outbox and not c.blocked]
         served = {id(connection.instrument): connection.instrument for connection in self._connections}
         dues += [due for instrument in served.values() if (due := instrument.next_unsolicited()) is not None]
         return min(dues, default=None)
@@ -323,6 +357,7 @@ class Wires:
         if connection.sock is None:
             connection.outbox.clear()
             connection.said_until_s = 0.0
+            connection.blocked = False
             return
         self._selector.unregister(connection.sock)
         if reset:

@@ -30,7 +30,7 @@ from ssblab.station import (
     Station,
     StationError,
     build_devices,
-    find_simulation,
+    build_laboratory,
     load_station,
 )
 
@@ -109,8 +109,7 @@ class Session:
         station, clock = self.station, self.clock
         addresses: Mapping[str, str] = {}
         if station.simulated is not None:
-            simulation = find_simulation(station.simulated)
-            self.laboratory = simulation(clock, seed=station.simulated.seed, **station.simulated.options)
+            self.laboratory = build_laboratory(station.simulated, clock)
             opened.callback(self.laboratory.close)
             addresses = self.laboratory.addresses
         linked: dict[str, Any] = {"transcript": None}

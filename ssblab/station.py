@@ -17,6 +17,7 @@ import yaml
 from ophyd import Component, Device
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ssblab.clock import Clock
 from ssblab.quantities import BadInput, parse
 from ssblab.samples import ElectrolyteSample
 
@@ -33,6 +34,7 @@ __all__ = [
 
 _NAME = r"^[a-z][a-z0-9_]{0,40}$"
 _ROOM = r"^devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
+_LABORATORY = "sim_devices.lab.laboratory.Laboratory"
 _SIMULATION = r"^sim_devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
 _SIMULATED_ADDRESS = "sim"
 
@@ -74,12 +76,37 @@ class Interlock(_Strict):
     period: str = "5 s"
 
 
-class Simulated(_Strict):
-    """The laboratory that is not there: its class, and what the class is told."""
+class Thing(_Strict):
+    """Something of the simulated laboratory, what it is connected to by role, and what it is told."""
 
     class_: str = Field(alias="class", pattern=_SIMULATION)
-    seed: int = 0
+    connected: dict[str, str] = {}
     options: dict[str, Any] = {}
+
+
+class SimulatedInstrument(_Strict):
+    """A simulated instrument, what it is connected to, and what it is told."""
+
+    class_: str = Field(alias="class", pattern=_SIMULATION)
+    connected: str | list[str] = []
+    options: dict[str, Any] = {}
+
+
+class SimulatedSample(_Strict):
+    """What a sample really is, and where it is put."""
+
+    class_: str = Field(alias="class", pattern=_SIMULATION)
+    place: str
+    options: dict[str, Any] = {}
+
+
+class Simulated(_Strict):
+    """The laboratory that is not there."""
+
+    seed: int = 0
+    things: dict[str, Thing] = {}
+    instruments: dict[str, SimulatedInstrument] = {}
+    samples: dict[str, SimulatedSample] = {}
 
 
 class Data(_Strict):
@@ -307,9 +334,27 @@ def _find(dotted: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def find_simulation(record: Simulated) -> Any:
-    """Class of a simulated laboratory; only the station file knows it."""
-    return _find(record.class_)
+def build_laboratory(record: Simulated, clock: Clock, *, base_port: int = 0) -> Any:
+    """Make the simulated laboratory of a station; the product knows it by name only.
+
+    Parameters
+    ----------
+    record : Simulated
+        The section `simulated` of a station file.
+    clock : Clock
+        Its time moves the laboratory.
+    base_port : int
+        First TCP port of its instruments; 0 takes free ones.
+
+    Raises
+    ------
+    StationError
+        If it can't be made of what the file says.
+    """
+    try:
+        return _find(_LABORATORY)(clock, **record.model_dump(by_alias=True), base_port=base_port)
+    except (TypeError, ValueError, KeyError, AttributeError, ModuleNotFoundError) as error:
+        raise StationError(f"the simulated laboratory can't be built: {error}") from error
 
 
 def build_devices(

@@ -6,10 +6,9 @@ import pytest
 from bluesky import RunEngine
 
 from devices.instrument import Instrument
-from sim_devices.lab.moisture import MoistureLab
 from sim_devices.wire import Wires
 from ssblab.clock import VirtualClock
-from ssblab.station import build_devices, find_simulation, load_station
+from ssblab.station import build_devices, build_laboratory, load_station
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def wires(clock):
 @pytest.fixture
 def lab(clock):
     """The simulated laboratory of the station `sim`, with a seed of its own."""
-    lab = MoistureLab(clock, seed=1, materials={"argyrodite-01": "argyrodite", "lps-lii-01": "li3ps4-lii"})
+    lab = build_laboratory(load_station("sim").simulated, clock)
     yield lab
     lab.close()
 
@@ -73,15 +72,14 @@ def put_on_shelf(clock):
 
     def put(name):
         names = with_parts(name)
-        options = station.simulated.options
-        instruments = {part: record for part, record in options["instruments"].items() if part in names}
+        whole = station.simulated
+        instruments = {part: record for part, record in whole.instruments.items() if part in names}
         used = set()
         for record in instruments.values():
-            connected = record.get("connected", [])
-            used.update([connected] if isinstance(connected, str) else connected)
-        things = {thing: record for thing, record in options["things"].items() if thing in used}
-        lab = find_simulation(station.simulated)(
-            clock, seed=station.simulated.seed, things=things, instruments=instruments
+            used.update([record.connected] if isinstance(record.connected, str) else record.connected)
+        things = {thing: record for thing, record in whole.things.items() if thing in used}
+        lab = build_laboratory(
+            whole.model_copy(update={"things": things, "instruments": instruments, "samples": {}}), clock
         )
         opened.append(lab.close)
         records = {part: record for part, record in station.devices.items() if part in names}

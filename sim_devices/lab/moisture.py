@@ -1,4 +1,4 @@
-"""The moisture laboratory: who sits where, and who feeds whom.
+"""The room of the moisture experiment: what feeds what between the box, the vessel and the sample.
 
 Everything moves when it is looked at: the state is brought up to the clock's time in steps that are as
 long as valves, relays and heater leave things constant, and short only where something nonlinear goes on.
@@ -6,21 +6,11 @@ long as valves, relays and heater leave things constant, and short only where so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_devices.instruments.alicat import SimulatedAlicat
-from sim_devices.instruments.eurotherm import SimulatedEurotherm3216
-from sim_devices.instruments.midas import SimulatedMidas
-from sim_devices.instruments.moxa import SimulatedMoxaE1214
-from sim_devices.instruments.palmsens import SimulatedPalmSens
-from sim_devices.instruments.pfeiffer_tpg import SimulatedPfeifferTpg
-from sim_devices.instruments.spec_dgs import SimulatedSpecDgs
-from sim_devices.instruments.vaisala import SimulatedVaisala
 from sim_devices.physics.constants import (
     ROOM_TEMPERATURE_C,
     ATMOSPHERE_Pa,
@@ -28,18 +18,18 @@ from sim_devices.physics.constants import (
     flow_mol_s_from_mL_min,
 )
 from sim_devices.physics.dew_point_sensor import DewPointSensor
-from sim_devices.physics.electrolyte import MATERIALS, Electrolyte, PelletGeometry
+from sim_devices.physics.electrolyte import Electrolyte
 from sim_devices.physics.furnace import Furnace
 from sim_devices.physics.gas_sensor import ElectrochemicalSensor
 from sim_devices.physics.humidity_box import HumidityBox
 from sim_devices.physics.mass_flow import MassFlowController
 from sim_devices.physics.moist_air import saturation_pressure_liquid_Pa, water_mole_fraction
+from sim_devices.physics.oven import Heater
 from sim_devices.physics.vacuum import VacuumChamber
 from sim_devices.physics.vessel import ReactionVessel
-from sim_devices.wire import SimulatedInstrument, Wires
 from ssblab.clock import Clock
 
-__all__ = ["MoistureLab", "MoistureRoom"]
+__all__ = ["MoistureRoom"]
 
 _PURGE_DEW_POINT_C = -70.0  # bottled dry gas
 _CONTROL_STEP_S = 1.0  # of the furnace controller
@@ -61,48 +51,117 @@ RELAYS = (
 
 
 class MoistureRoom:
-    """The physics of the laboratory, coupled; knows no instrument.
+    """All that moves in the moisture experiment, coupled; it moves itself to the clock's time when looked at.
 
     A box of conditioned air feeds a mass-flow controller; its gas goes through the reaction vessel or past
     it. Dry gas purges the vessel through a normally-open valve. The pellet sits in the vessel, which stands
     in a furnace and can be pumped. An H2S sensor sits in the vessel's outlet.
 
+    Instruments are connected to its parts `transmitter`, `outlet`, `gas_line`, `wall`, `relay_board`, `oven`,
+    `flange` and `leads`.
+
+    Parameters
+    ----------
+    clock : Clock
+        Its time moves the room.
+    generator : numpy.random.Generator
+        Of all noise and calibration errors.
+    purge_flow_mL_min : float
+        Of the dry gas.
+
     Attributes
     ----------
     relays : list of bool
         Positions of the relays, in the order of `RELAYS`.
-    heater_fraction : float
-        Heater power, 0 to 1.
     flow_setpoint_mL_min : float
         Of the mass-flow controller.
     room_h2s_ppm : float
         H2S in the room's air, at the wall detector.
+    electrolyte : Electrolyte or None
+        The sample in the vessel.
     """
 
-    def __init__(self, seed: int, *, purge_flow_mL_min: float = 500.0) -> None:
-        generators = [np.random.default_rng([seed, i]) for i in range(4)]
+    def __init__(
+        self, clock: Clock, generator: np.random.Generator, *, purge_flow_mL_min: float = 500.0
+    ) -> None:
+        self._clock = clock
+        self._now_s = clock.monotonic()
+        generators = generator.spawn(3)
         self.box = HumidityBox()
         self.dew_point_sensor = DewPointSensor(generators[0], self.box.dew_point_C)
         self.h2s_sensor = ElectrochemicalSensor(generators[1])
-        self.gauge_generator = generators[2]
+        self._gauge_generator = generators[2]
         self.mass_flow = MassFlowController()
         self.vessel = ReactionVessel()
         self.vacuum = VacuumChamber()
         self.furnace = Furnace()
         self.electrolyte: Electrolyte | None = None
         self.relays = [False] * len(RELAYS)
-        self.heater_fraction = 0.0
         self.flow_setpoint_mL_min = 0.0
         self.room_h2s_ppm = 0.0
+        self._heater: Heater | None = None
         self._purge_mol_s = flow_mol_s_from_mL_min(purge_flow_mL_min)
         self._purge_water = water_mole_fraction(_PURGE_DEW_POINT_C)
+        self.transmitter = SimpleNamespace(
+            dew_point_C=lambda: self.advance().dew_point_sensor.read_C(),
+            temperature_C=lambda: ROOM_TEMPERATURE_C,
+            pressure_kPa=lambda: ATMOSPHERE_Pa / 1000.0,
+        )
+        self.outlet = SimpleNamespace(
+            concentration_ppb=lambda: 1000.0 * self.advance().h2s_sensor.read_ppm(),
+            temperature_C=lambda: ROOM_TEMPERATURE_C,
+            relative_humidity_percent=self._outlet_humidity_percent,
+        )
+        self.gas_line = GasLine(self)
+        self.wall = SimpleNamespace(concentration_ppm=lambda: self.room_h2s_ppm)
+        self.relay_board = SimpleNamespace(switch=self.switch, input=lambda _: False)
+        self.oven = SimpleNamespace(
+            temperature_C=lambda: self.advance().furnace.sensor_C, attach=self._attach_heater
+        )
+        self.flange = SimpleNamespace(pressure_Pa=self.gauge_Pa)
+        self.leads = SimpleNamespace(
+            potential_V=lambda: 0.0, impedance=lambda frequency_Hz: self.advance().impedance(frequency_Hz)
+        )
 
-    def advance(self, dt_s: float) -> None:
+    def mount(self, electrolyte: Electrolyte) -> None:
+        """Put a fresh pellet into the vessel, as the operator does."""
+        self.advance().electrolyte = electrolyte
+
+    def switch(self, channel: int, on: bool) -> None:
+        """Switch a relay of the board."""
+        self.advance().relays[channel] = on
+
+    def gauge_Pa(self) -> float:
+        """Pressure in the vessel as its gauge reads it."""
+        noise = _GAUGE_NOISE * float(self._gauge_generator.standard_normal())
+        return self.advance().vacuum.pressure_Pa * (1.0 + noise)
+
+    def advance(self) -> MoistureRoom:
+        """Bring the room up to the clock's time."""
+        now_s = self._clock.monotonic()
+        while self._now_s < now_s:
+            left_s = now_s - self._now_s
+            heater = self._heater
+            step_s = min(left_s, _CONTROL_STEP_S) if heater and heater.acts else left_s
+            self._move(step_s, heater.output_fraction if heater else 0.0)
+            if heater:
+                heater.advance(step_s, self.furnace.sensor_C)
+            self._now_s += step_s
+        return self
+
+    def _attach_heater(self, heater: Heater) -> None:
+        self._heater = heater
+
+    def _outlet_humidity_percent(self) -> float:
+        vapour_Pa = self.advance().vessel.water_mole_fraction * ATMOSPHERE_Pa
+        return 100.0 * vapour_Pa / saturation_pressure_liquid_Pa(ROOM_TEMPERATURE_C)
+
+    def _move(self, dt_s: float, heater_fraction: float) -> None:
         """Move everything on by a time in which relays, heater and set points stay as they are."""
         remaining_s = dt_s
         while remaining_s > 0:
             step_s = min(remaining_s, _ACTIVE_STEP_S) if self._is_active() else remaining_s
-            self._step(step_s)
+            self._step(step_s, heater_fraction)
             remaining_s -= step_s
 
     def _is_active(self) -> bool:
@@ -110,7 +169,7 @@ class MoistureRoom:
         exposed = self.relays[RELAYS.index("vessel_valve")]
         return self.electrolyte is not None and (hot or exposed or self.vessel.h2s_mole_fraction > _NO_H2S)
 
-    def _step(self, dt_s: float) -> None:
+    def _step(self, dt_s: float, heater_fraction: float) -> None:
         dry_1, dry_2, bleed, through, purge_shut, pump = self.relays
         drawn_mol_s = self.mass_flow.advance(
             dt_s, setpoint_mol_s=flow_mol_s_from_mL_min(self.flow_setpoint_mL_min)
@@ -119,7 +178,7 @@ class MoistureRoom:
             dt_s, dehumidifiers_on=(dry_1, dry_2), draw_mol_s=drawn_mol_s, bleed_open=bleed
         )
         self.dew_point_sensor.advance(dt_s, dew_point_C=self.box.dew_point_C)
-        self.furnace.advance(dt_s, power_fraction=self.heater_fraction)
+        self.furnace.advance(dt_s, power_fraction=heater_fraction)
         pressure_Pa = self.vacuum.advance(dt_s, pump_on=pump, vent_open=not purge_shut)
         air_mol_s = drawn_mol_s if through else 0.0
         purge_mol_s = 0.0 if purge_shut else self._purge_mol_s
@@ -161,152 +220,29 @@ class MoistureRoom:
 _EMPTY_CELL_F = 2e-12
 
 
-class MoistureLab:
-    """Simulated instruments in front of one room, on loopback wires.
+class GasLine:
+    """The line of the room's mass-flow controller."""
 
-    Parameters
-    ----------
-    clock : Clock
-        Its time moves the room.
-    seed : int
-        Of all noise and calibration errors: the same seed gives the same data.
-    materials : mapping
-        Sample name -> material of `sim_devices.physics.electrolyte`; the hidden truth of each sample.
-    base_port : int
-        First TCP port; the others follow. 0 takes free ones.
-
-    Attributes
-    ----------
-    addresses : dict
-        VISA resource name by device name.
-    instruments : dict
-        Simulated instrument by device name, for faults.
-    room : MoistureRoom
-        The hidden truth.
-    """
-
-    def __init__(
-        self, clock: Clock, *, seed: int, materials: Mapping[str, str] | None = None, base_port: int = 0
-    ) -> None:
-        self._clock = clock
-        self._now = clock.monotonic()
-        self._materials = dict(materials or {})
-        self.room = MoistureRoom(seed)
-        self._wires = Wires(clock)
-        self.instruments = self._make_instruments(seed)
-        self.addresses = {
-            name: self._wires.listen(instrument, base_port + i if base_port else 0)
-            for i, (name, instrument) in enumerate(self.instruments.items())
-        }
-
-    def mount(self, sample: Mapping[str, Any]) -> None:
-        """Put a fresh pellet of a sample record into the vessel, as the operator does.
-
-        Raises
-        ------
-        ValueError
-            If the laboratory does not know what the sample is made of.
-        """
-        material = MATERIALS.get(self._materials.get(sample["name"], ""))
-        if material is None:
-            raise ValueError(
-                f"the simulated laboratory has no sample {sample['name']!r}: "
-                f"it has {', '.join(self._materials)}; add it to `materials` "
-                "in the simulated section of the station file"
-            )
-        self.advance()
-        geometry = PelletGeometry(
-            thickness_cm=sample["thickness_mm"] / 10.0, area_cm2=np.pi * (sample["diameter_mm"] / 20.0) ** 2
-        )
-        self.room.electrolyte = Electrolyte(material, mass_g=sample["mass_g"], geometry=geometry)
-
-    def advance(self) -> MoistureRoom:
-        """Bring the room up to the clock's time."""
-        controller = self._controller
-        now = self._clock.monotonic()
-        while self._now < now:
-            step_s = min(now - self._now, _CONTROL_STEP_S) if controller.acts else now - self._now
-            self.room.heater_fraction = controller.output_fraction
-            self.room.advance(step_s)
-            controller.advance(step_s, self.room.furnace.sensor_C)
-            self._now += step_s
-        return self.room
-
-    def close(self) -> None:
-        """Close all ports."""
-        self._wires.close()
-
-    def _make_instruments(self, seed: int) -> dict[str, SimulatedInstrument]:
-        advance, clock = self.advance, self._clock
-        room = self.room
-        self._controller = SimulatedEurotherm3216(
-            clock, SimpleNamespace(temperature_C=lambda: advance().furnace.sensor_C)
-        )
-        return {
-            "dew_point": SimulatedVaisala(
-                clock,
-                SimpleNamespace(
-                    dew_point_C=lambda: advance().dew_point_sensor.read_C(),
-                    temperature_C=lambda: ROOM_TEMPERATURE_C,
-                    pressure_kPa=lambda: ATMOSPHERE_Pa / 1000.0,
-                ),
-            ),
-            "h2s": SimulatedSpecDgs(
-                clock,
-                SimpleNamespace(
-                    concentration_ppb=lambda: 1000.0 * advance().h2s_sensor.read_ppm(),
-                    temperature_C=lambda: ROOM_TEMPERATURE_C,
-                    relative_humidity_percent=lambda: _relative_humidity_percent(
-                        advance().vessel.water_mole_fraction
-                    ),
-                ),
-            ),
-            "mfc": SimulatedAlicat(clock, _GasLine(self)),
-            "room_h2s": SimulatedMidas(clock, SimpleNamespace(concentration_ppm=lambda: room.room_h2s_ppm)),
-            "relays": SimulatedMoxaE1214(clock, SimpleNamespace(switch=self._switch, input=lambda _: False)),
-            "furnace": self._controller,
-            "gauge": SimulatedPfeifferTpg(clock, SimpleNamespace(pressure_Pa=self._gauge_reading)),
-            "potentiostat": SimulatedPalmSens(
-                clock,
-                SimpleNamespace(
-                    potential_V=lambda: 0.0, impedance=lambda frequency_Hz: advance().impedance(frequency_Hz)
-                ),
-                seed=seed,
-            ),
-        }
-
-    def _switch(self, channel: int, on: bool) -> None:
-        self.advance()
-        self.room.relays[channel] = on
-
-    def _gauge_reading(self) -> float:
-        noise = _GAUGE_NOISE * float(self.room.gauge_generator.standard_normal())
-        return self.advance().vacuum.pressure_Pa * (1.0 + noise)
-
-
-class _GasLine:
-    """The line of the mass-flow controller."""
-
-    def __init__(self, lab: MoistureLab) -> None:
-        self._lab = lab
+    def __init__(self, room: MoistureRoom) -> None:
+        self._room = room
 
     @property
     def setpoint_mL_min(self) -> float:
-        return self._lab.room.flow_setpoint_mL_min
+        """Flow that was asked for."""
+        return self._room.flow_setpoint_mL_min
 
     @setpoint_mL_min.setter
     def setpoint_mL_min(self, flow_mL_min: float) -> None:
-        self._lab.advance().flow_setpoint_mL_min = flow_mL_min
+        self._room.advance().flow_setpoint_mL_min = flow_mL_min
 
     def flow_mL_min(self) -> float:
-        return flow_mL_min_from_mol_s(self._lab.advance().mass_flow.flow_mol_s)
+        """Flow now, standard mL/min."""
+        return flow_mL_min_from_mol_s(self._room.advance().mass_flow.flow_mol_s)
 
     def temperature_C(self) -> float:
+        """Temperature of the gas."""
         return ROOM_TEMPERATURE_C
 
     def pressure_kPa(self) -> float:
+        """Pressure in the line, absolute."""
         return 150.0
-
-
-def _relative_humidity_percent(water: float) -> float:
-    return 100.0 * water * ATMOSPHERE_Pa / saturation_pressure_liquid_Pa(ROOM_TEMPERATURE_C)

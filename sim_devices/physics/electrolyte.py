@@ -8,15 +8,18 @@ for argyrodite and 0.80 for Li3PS4-LiI. The bulk is not touched.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, expm1, log1p
 from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, GAS_CONSTANT_J_mol_K
+from ssblab.clock import Clock
 
 STANDARD_ATOMIC_WEIGHT_g_mol = MappingProxyType(
     {"Li": 6.94, "P": 30.974, "S": 32.06, "Cl": 35.45, "I": 126.90447}
@@ -262,6 +265,15 @@ class Electrolyte:
         self.water_released_mol = 0.0
         self.reversible_mol = 0.0
         self.irreversible_mol = 0.0
+
+    @classmethod
+    def of_sample(
+        cls, clock: Clock, generator: np.random.Generator, sample: Mapping[str, Any], *, material: str
+    ) -> Self:
+        """Make the pellet of a sample record; clock and generator are not used: it is moved by its vessel."""
+        area_cm2 = np.pi * (sample["diameter_mm"] / 20.0) ** 2
+        geometry = PelletGeometry(thickness_cm=sample["thickness_mm"] / 10.0, area_cm2=area_cm2)
+        return cls(MATERIALS[material], mass_g=sample["mass_g"], geometry=geometry)
 
     @property
     def h2s_released_mol(self) -> float:

@@ -17,7 +17,7 @@ from ssblab.quantities import BadInput
 
 if TYPE_CHECKING:
     from ssblab.session import Session
-    from ssblab.station import Station
+    from ssblab.station import Simulated, Station
 
 __all__ = ["check", "devices", "instruments", "sim"]
 
@@ -157,14 +157,20 @@ def sim(
     write_station: Annotated[
         Path | None, typer.Option("--write-station", metavar="FILE", help="A station file to write.")
     ] = None,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Show things, samples and connections instead.")
+    ] = False,
 ) -> None:
     """Serve a simulated laboratory on loopback ports until Ctrl-C."""
     from ssblab.clock import make_clock
-    from ssblab.station import find_simulation, load_station
+    from ssblab.station import build_laboratory, load_station
 
     record = load_station(station)
     if record.simulated is None:
         raise BadInput(f"station {record.name} has no section `simulated`: there is nothing to serve")
+    if describe:
+        _describe(record.simulated)
+        return
     if time == "virtual":
         raise BadInput("a served laboratory runs in wall time: give --time wall or a factor such as x10")
     mounted = _sample(record, sample)
@@ -172,8 +178,7 @@ def sim(
     clock = make_clock(time or _DEFAULT_SPEED)
     clock.start()
     try:
-        simulation = find_simulation(record.simulated)
-        laboratory = simulation(clock, seed=record.simulated.seed, base_port=port, **record.simulated.options)
+        laboratory = build_laboratory(record.simulated, clock, base_port=port)
         if mounted is not None:
             laboratory.mount(mounted)
         if write_station is not None:
@@ -181,6 +186,20 @@ def sim(
         _show_addresses(record, laboratory.addresses)
         while not ended.wait(0.2):  # in slices, so that Ctrl-C is seen on every system
             pass
+        laboratory.close()
+    finally:
+        clock.close()
+
+
+def _describe(record: Simulated) -> None:
+    from ssblab.clock import VirtualClock
+    from ssblab.station import build_laboratory
+
+    clock = VirtualClock()
+    try:
+        laboratory = build_laboratory(record, clock)
+        headings = ("kind", "name", "class", "connected to", "options")
+        Output().show(table(headings, laboratory.describe()), f"Seed {record.seed}.")
         laboratory.close()
     finally:
         clock.close()

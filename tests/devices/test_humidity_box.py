@@ -42,11 +42,11 @@ def relays_on(board):
 @pytest.mark.parametrize("from_C", [10.0, -55.0], ids=["GT-01 from room air", "GT-01 from the dry side"])
 @pytest.mark.parametrize("setpoint_C", [-10.0, -20.0, -35.0, -50.0])
 def test_gt01_a_set_point_is_reached_and_held(box, lab, pass_time, setpoint_C, from_C):
-    lab.room.box = HumidityBox(initial_dew_point_C=from_C)
+    lab.things["room"].box = HumidityBox(initial_dew_point_C=from_C)
     box.set(setpoint_C).wait()
     for _ in range(20):
         pass_time(90.0)
-        assert lab.advance().box.dew_point_C == pytest.approx(setpoint_C, abs=2.0)
+        assert lab.things["room"].advance().box.dew_point_C == pytest.approx(setpoint_C, abs=2.0)
     box.trigger().wait()
     assert box.dew_point.get() == pytest.approx(setpoint_C, abs=2.0)
     assert box.state.get() == "controlling"
@@ -63,7 +63,7 @@ def test_gt01_a_set_point_outside_the_range_is_refused_before_anything_is_sent(b
 
 @pytest.mark.ground_truth
 def test_gt01_one_dehumidifier_alone_does_not_reach_the_dry_end(box, lab):
-    lab.room.box.dehumidifier_mol_s *= 0.5  # both run; together they dry no more than one
+    lab.things["room"].box.dehumidifier_mol_s *= 0.5  # both run; together they dry no more than one
     with pytest.raises(NotReached, match=r"box: dew point: not settled \(target -50 .* last reading -4\d"):
         box.set(-50.0).wait()
 

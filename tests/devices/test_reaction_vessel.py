@@ -49,21 +49,21 @@ def test_order_of_switching(vessel, board):
 def test_evacuated_lowers_the_pressure_and_purged_brings_it_back(vessel, lab, pass_time):
     vessel.set("evacuated").wait()
     pass_time(600.0)
-    assert lab.advance().vacuum.pressure_Pa < 10.0
+    assert lab.things["room"].advance().vacuum.pressure_Pa < 10.0
     vessel.set("purged").wait()
     pass_time(300.0)
-    assert lab.advance().vacuum.pressure_Pa == pytest.approx(101325.0, rel=0.01)
+    assert lab.things["room"].advance().vacuum.pressure_Pa == pytest.approx(101325.0, rel=0.01)
 
 
 def test_exposed_lets_the_air_through_and_purged_dries_the_vessel(vessel, devices, lab, pass_time):
     devices["mfc"].set(500.0).wait()
     vessel.set("exposed").wait()
     pass_time(300.0)
-    room = lab.advance()
+    room = lab.things["room"].advance()
     assert room.vessel.water_mole_fraction == pytest.approx(room.box.water_mole_fraction, rel=0.1)
     vessel.set("purged").wait()
     pass_time(300.0)
-    assert lab.advance().vessel.water_mole_fraction < 0.01 * room.box.water_mole_fraction
+    assert lab.things["room"].advance().vessel.water_mole_fraction < 0.01 * room.box.water_mole_fraction
 
 
 def test_an_unknown_mode_is_refused_before_anything_is_switched(vessel, board):
@@ -145,9 +145,9 @@ def test_power_lost_and_back_leaves_the_vessel_purged(unfed, vessel, lab, pass_t
     vessel.set("evacuated").wait()
     pass_time(300.0)
     lab.instruments["relays"].drop_if_abandoned()
-    assert lab.room.relays == [False] * 6
+    assert lab.things["room"].relays == [False] * 6
     pass_time(120.0)
-    assert lab.advance().vacuum.pressure_Pa == pytest.approx(101325.0, rel=0.01)
+    assert lab.things["room"].advance().vacuum.pressure_Pa == pytest.approx(101325.0, rel=0.01)
 
 
 def test_a_board_that_does_not_answer_is_an_error_with_what_to_try(vessel, board):

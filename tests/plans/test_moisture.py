@@ -26,9 +26,14 @@ def session(tmp_path):
         yield session
 
 
+def room_of(session):
+    """The hidden truth."""
+    return session.laboratory.things["room"]
+
+
 def assert_safe(session):
     """The simulated instruments themselves are in the safe state."""
-    room, instruments = session.laboratory.advance(), session.laboratory.instruments
+    room, instruments = room_of(session).advance(), session.laboratory.instruments
     assert room.relays == [False] * 6  # dehumidifiers, bleed, vessel valve, pump off; the purge valve is open
     assert instruments["furnace"].output_fraction == 0
     assert room.flow_setpoint_mL_min == 0
@@ -64,7 +69,7 @@ def test_recovery_and_what_was_measured_on_the_way(session, name, recovery):
     sigma = {key: value.uncertainty for key, value in result.results.items()}
     assert values["recovery_of_added_resistance"] == pytest.approx(recovery, abs=0.03)
 
-    truth = session.laboratory.room.electrolyte
+    truth = room_of(session).electrolyte
     sample = session.samples[name]
     conductivity = sample.thickness_mm / 10 / (truth.total_resistance_ohm(30.0) * sample.area_cm2)
     assert values["conductivity_heated"] == pytest.approx(conductivity, rel=0.02)
@@ -141,7 +146,7 @@ def unpacked(documents):
 
 
 def alarm(session):
-    session.laboratory.room.room_h2s_ppm = 50.0
+    room_of(session).room_h2s_ppm = 50.0
 
 
 def silent_transmitter(session):
@@ -153,7 +158,7 @@ def broken_flow_controller(session):
 
 
 def lost_vacuum(session):
-    session.laboratory.room.vacuum.leak_conductance_m3_s = 1.0
+    room_of(session).vacuum.leak_conductance_m3_s = 1.0
 
 
 def broken_thermocouple(session):
@@ -204,7 +209,7 @@ def test_every_bad_end_is_safe_and_recorded(session, fault, stream, status, reas
 def test_an_oven_that_does_not_reach_its_vacuum_is_not_heated(session):
     lost_vacuum(session)
     hottest = []
-    during(session, "heating", lambda: hottest.append(session.laboratory.room.furnace.temperature_C))
+    during(session, "heating", lambda: hottest.append(room_of(session).furnace.temperature_C))
     result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
     assert result.exit_status == "fail"
     assert "heating was not started" in result.reason
@@ -253,10 +258,10 @@ def test_a_second_run_does_not_take_the_first_ones_readings_for_its_own(session)
 
 def test_an_under_range_gauge_does_not_count_as_vacuum(session):
     def discharge_fails():
-        session.laboratory.room.vacuum.pressure_Pa = 1e-7
-        session.laboratory.room.vacuum.ultimate_pressure_Pa = 1e-8
-        session.laboratory.room.vacuum.outgassing_Pa_m3_s = 0.0
-        session.laboratory.room.vacuum.leak_conductance_m3_s = 0.0
+        room_of(session).vacuum.pressure_Pa = 1e-7
+        room_of(session).vacuum.ultimate_pressure_Pa = 1e-8
+        room_of(session).vacuum.outgassing_Pa_m3_s = 0.0
+        room_of(session).vacuum.leak_conductance_m3_s = 0.0
 
     during(session, "heating", discharge_fails)
     result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
@@ -266,7 +271,11 @@ def test_an_under_range_gauge_does_not_count_as_vacuum(session):
 
 
 def test_time_without_flow_does_not_count_as_exposure(session):
-    during(session, "exposure", lambda: setattr(session.laboratory.room.mass_flow, "full_scale_mol_s", 0.0))
+    during(
+        session,
+        "exposure",
+        lambda: setattr(room_of(session).mass_flow, "full_scale_mol_s", 0.0),
+    )
     result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
     assert result.exit_status == "fail"
     assert "flow at 500 mL/min for" in result.reason
@@ -278,7 +287,7 @@ def test_a_sensor_that_is_not_ready_keeps_the_sample_from_being_exposed(session)
     result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
     assert result.exit_status == "fail"
     assert "The sample was not exposed" in result.reason
-    assert session.laboratory.room.electrolyte.h2s_released_mol < 1e-7  # the purge gas is not quite dry
+    assert room_of(session).electrolyte.h2s_released_mol < 1e-7  # the purge gas is not quite dry
 
 
 def test_a_ramp_outside_the_furnaces_limits_is_told_before_anything_moves(session):

@@ -23,6 +23,7 @@ from ssblab.documents.journal import Journal, JournalError
 from ssblab.filing import Filing, StationInUse
 from ssblab.quantities import BadInput
 from ssblab.session import StartUpError, open_session
+from ssblab.station import stations
 
 RELAYS = """
   relays:
@@ -49,9 +50,8 @@ devices:
 {more}
 safe_state: [{safe_state}]
 interlocks: [{{device: room_h2s, period: 5 s}}]
-simulated:
-  class: sim_devices.lab.moisture.MoistureLab
 """
+SIMULATED = stations()["sim"].read_text(encoding="utf-8").partition("\nsimulated:")[2]
 DEAD = "TCPIP::127.0.0.1::1::SOCKET"
 
 
@@ -59,7 +59,8 @@ def write_station(folder, *, vessel=False, mfc="sim", room_h2s="sim", relays="si
     path = folder / "small.yml"
     more = RELAYS.format(relays=relays) if vessel else ""
     safe_state = "vessel, mfc" if vessel else "mfc"
-    path.write_text(STATION.format(mfc=mfc, room_h2s=room_h2s, more=more, safe_state=safe_state))
+    station = STATION.format(mfc=mfc, room_h2s=room_h2s, more=more, safe_state=safe_state)
+    path.write_text(f"{station}simulated:{SIMULATED}")
     return path
 
 
@@ -99,7 +100,7 @@ def safe_states(session):
 
 
 def flow_told(session):
-    return session.laboratory.room.flow_setpoint_mL_min
+    return session.laboratory.things["room"].flow_setpoint_mL_min
 
 
 def long_run(session, seconds=7200.0):
@@ -228,9 +229,9 @@ def test_a_plain_plan_ends_in_the_safe_state(session):
 
 def test_what_a_mv_has_left_on_is_off_when_the_session_closes(session):
     session.run(bps.mv(session.devices.mfc, 300))
-    assert session.laboratory.room.flow_setpoint_mL_min == 300
+    assert session.laboratory.things["room"].flow_setpoint_mL_min == 300
     session.close()
-    assert session.laboratory.room.flow_setpoint_mL_min == 0
+    assert session.laboratory.things["room"].flow_setpoint_mL_min == 0
 
 
 def test_moving_by_hand_is_left_alone_unless_it_fails(session):
@@ -256,7 +257,7 @@ def test_a_failing_run_says_why_and_is_safe(session):
 
 @pytest.mark.parametrize("cleans_up", [True, False])
 def test_a_move_that_the_safe_state_ends_does_not_hide_why_the_run_failed(session, cleans_up):
-    session.laboratory.room.mass_flow.full_scale_mol_s = 0.0  # no gas: the flow is never reached
+    session.laboratory.things["room"].mass_flow.full_scale_mol_s = 0.0  # no gas: the flow is never reached
     mfc = session.devices.mfc
 
     def body():
@@ -272,7 +273,7 @@ def test_a_move_that_the_safe_state_ends_does_not_hide_why_the_run_failed(sessio
 
 
 def test_a_move_that_ends_in_failure_after_the_safe_state_of_a_run_leaves_the_next_run_alone(session):
-    session.laboratory.room.mass_flow.full_scale_mol_s = 0.0
+    session.laboratory.things["room"].mass_flow.full_scale_mol_s = 0.0
     mfc = session.devices.mfc
 
     def two_runs():
@@ -410,7 +411,7 @@ def test_a_paused_plan_is_told_as_such_and_made_safe_when_the_session_closes(ses
 
 
 def test_a_tripped_interlock_keeps_a_run_from_opening(session):
-    session.laboratory.room.room_h2s_ppm = 50
+    session.laboratory.things["room"].room_h2s_ppm = 50
     result = session.run(long_run(session))
     assert result.exit_status == "fail"
     assert result.reason.startswith("interlock room_h2s: gas alarm (last reading 50 ppm)")
@@ -420,7 +421,7 @@ def test_a_tripped_interlock_keeps_a_run_from_opening(session):
 
 
 def test_gas_in_mid_run_ends_it_within_the_period_of_the_interlock(session):
-    session.clock.call_later(600, lambda: setattr(session.laboratory.room, "room_h2s_ppm", 50))
+    session.clock.call_later(600, lambda: setattr(session.laboratory.things["room"], "room_h2s_ppm", 50))
     result = session.run(long_run(session))
     assert result.exit_status == "abort"
     assert result.reason.startswith("interlock room_h2s: gas alarm")
@@ -496,6 +497,23 @@ def test_after_a_halt_the_safe_state_is_reached_without_the_plans_help(session):
     assert session.run(long_run(session, 60)).exit_status == "success"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_after_a_halt_within_what_is_not_repeated_the_next_plan_repeats_as_ever(session):
+    def halted():
+        yield Msg("rewindable", None, False)
+        yield from long_run(session, 1e6)
+
+    when_logging(session, session.RE.halt)
+    assert session.run(halted()).reason == "halted"
+    found = []
+
+    def next_one():
+        found.append((yield Msg("rewindable", None, None)))
+
+    assert session.run(next_one()).exit_status == "success"
+    assert found == [True]
+
+
 @pytest.fixture
 def short_grace(monkeypatch):
     monkeypatch.setattr("ssblab.clock._DEADLOCK_GRACE_S", 0.05)
@@ -561,7 +579,7 @@ def tell(name, doc):
 with open_session(station, data=data, time=time) as session:
     session.RE.subscribe(tell)
     result = session.run(run_wrapper(body(session)))
-    flow = session.laboratory.room.flow_setpoint_mL_min
+    flow = session.laboratory.things["room"].flow_setpoint_mL_min
     again = session.run(bps.null())
     text = repr((result.exit_status, result.reason, result.interrupted, flow, again.exit_status))
     (data / "result.new").write_text(text)
@@ -704,7 +722,7 @@ def test_by_the_wall_clock_a_silent_instrument_does_not_hold_up_an_end(opened, u
 
 def test_by_the_wall_clock_gas_ends_the_run(opened, unfollowed):
     session = opened(time="x10")
-    when_logging(session, lambda: setattr(session.laboratory.room, "room_h2s_ppm", 50))
+    when_logging(session, lambda: setattr(session.laboratory.things["room"], "room_h2s_ppm", 50))
     result = session.run(long_run(session, 1e6))
     assert (result.exit_status, result.interrupted) == ("abort", False)
     assert result.reason.startswith("interlock room_h2s: gas alarm")

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from ssblab.clock import VirtualClock
-from ssblab.station import StationError, build_devices, find_simulation, load_station, stations
+from ssblab.station import StationError, build_devices, build_laboratory, load_station, stations
 
 GOOD = """\
 name: bench
@@ -71,9 +71,7 @@ def test_every_packaged_station_loads_and_builds(name):
     laboratory = None
     addresses = {}
     if station.simulated is not None:
-        laboratory = find_simulation(station.simulated)(
-            clock, seed=station.simulated.seed, **station.simulated.options
-        )
+        laboratory = build_laboratory(station.simulated, clock)
         addresses = laboratory.addresses
     devices = build_devices(station, {"clock": clock}, {"transcript": None}, addresses)
     assert list(devices) == list(station.devices)
