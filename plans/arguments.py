@@ -14,7 +14,7 @@ from bluesky import Msg
 
 from devices.instrument import LabDevice
 from ssblab.quantities import BadInput, format_quantity, parse
-from ssblab.samples import ElectrolyteSample
+from ssblab.samples import CellSample, ElectrolyteSample
 
 __all__ = [
     "FROM_STATION",
@@ -32,6 +32,9 @@ PlanGenerator = Generator[Msg, Any, Any]
 
 #: Default of a device argument: the session gives the station's only device of that family.
 FROM_STATION: Any = None
+
+
+_SAMPLES = {ElectrolyteSample: "an electrolyte", CellSample: "a cell"}
 
 
 def written(text: str) -> Any:
@@ -103,8 +106,8 @@ def arguments_of(function: Callable[..., Any]) -> list[Argument]:
             found.append(Argument(name, "quantity", quantity.unit, default, required, quantity.doc))
         elif family := _family(hint):
             found.append(Argument(name, family.family, "", None, False, f"a {family.family} of the station"))
-        elif hint is ElectrolyteSample:
-            found.append(Argument(name, "sample", "", None, True, "a sample of the station file"))
+        elif hint in _SAMPLES:
+            found.append(Argument(name, "sample", "", None, True, f"{_SAMPLES[hint]} of the station file"))
     return found
 
 
@@ -171,8 +174,10 @@ def _value(name: str, value: Any, hint: Any) -> Any:
     family = _family(hint)
     if family is not None and value is not None and not isinstance(value, family):
         raise BadInput(f"{name} must be a {family.family} of the station, not {value!r}")
-    if hint is ElectrolyteSample and not isinstance(value, ElectrolyteSample):
-        raise BadInput(f"{name} must be a sample record such as session.samples['...'], not {value!r}")
+    if hint in _SAMPLES and not isinstance(value, hint):
+        raise BadInput(
+            f"{name} must be the record of {_SAMPLES[hint]} such as session.samples['...'], not {value!r}"
+        )
     return value
 
 
@@ -184,7 +189,7 @@ def _with_rig(function: Callable[..., PlanGenerator], arguments: dict[str, Any])
         for key, value in arguments.items()
         if value is None and (family := _family(hints.get(key)))
     }
-    sample = next((value for value in arguments.values() if isinstance(value, ElectrolyteSample)), None)
+    sample = next((value for value in arguments.values() if isinstance(value, tuple(_SAMPLES))), None)
     rig = yield Msg("rig", None, families=families, sample=sample)
     if rig is None and families:
         raise BadInput(

@@ -9,7 +9,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -31,6 +31,8 @@ _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?)?"
 _ATOM = re.compile(rf"([A-Z][a-z]?)({_NUMBER})")
 _GROUP = re.compile(rf"\(((?:[A-Z][a-z]?{_NUMBER})+)\)({_NUMBER})")
 
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_.-]{1,80}\z")]
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False, strict=True)]
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
@@ -80,6 +82,8 @@ class ElectrolyteSample(pydantic.BaseModel):
 
     Attributes
     ----------
+    kind : "electrolyte"
+        May be left out.
     name : str
         Names the sample in every run: letters, digits, and ``_ . -``, at most 80.
     formula : str
@@ -101,7 +105,8 @@ class ElectrolyteSample(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_.-]{1,80}\z")]
+    kind: Literal["electrolyte"] = "electrolyte"
+    name: Name
     formula: str
     mass_g: Positive
     thickness_mm: Positive
@@ -151,33 +156,86 @@ class ElectrolyteSample(pydantic.BaseModel):
         }
 
 
-def read_sample(record: Mapping[str, Any], *, where: str) -> ElectrolyteSample:
-    """Check a record and say all that is wrong with it at once.
+class CellSample(pydantic.BaseModel):
+    """A battery cell, full or half.
 
-    Parameters
+    Attributes
     ----------
-    record : mapping
-        Fields of `ElectrolyteSample`.
-    where : str
-        Where the record stands (a file, an argument), for the message.
-
-    Raises
-    ------
-    BadInput
-        With one line for each field to add, to correct or to take out.
+    kind : "cell"
+        Says that it is none of electrolyte alone.
+    name : str
+        Names the sample in every run: letters, digits, and ``_ . -``, at most 80.
+    capacity_mAh : float
+        Nominal; 1C charges or discharges it in one hour.
+    area_cm2 : float
+        Of the electrodes, for areal currents.
+    voltage_min_V, voltage_max_V : float
+        Between the terminals; no plan may lead it beyond.
+    current_max_mA : float
+        Largest current of either sign.
+    charge_means : {"delithiation", "lithiation"}
+        What a charge does to the working electrode, which is at the positive terminal: delithiation in a full
+        cell and in a half cell of a positive electrode, lithiation in a half cell of silicon where that is
+        called charge.
+    reference : str, optional
+        Electrode against which the working electrode of a half cell is measured, such as "In-Li".
+    reference_V_vs_Li : float, optional
+        Potential of that electrode against Li/Li+.
+    pressure_MPa : float, optional
+        Constraint pressure.
+    active_mass_g : float, optional
+        Active material of the working electrode, for specific capacities.
+    lot_id : str, optional
+        Lot of the cell.
+    note : str, optional
     """
-    try:
-        return ElectrolyteSample.model_validate(dict(record))
-    except pydantic.ValidationError as error:
-        lines = [_advice(detail, where) for detail in error.errors()]
-    raise BadInput(f"sample {record.get('name', 'without a name')!r} cannot be used:\n" + "\n".join(lines))
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["cell"]
+    name: Name
+    capacity_mAh: Positive
+    area_cm2: Positive
+    voltage_min_V: Finite
+    voltage_max_V: Finite
+    current_max_mA: Positive
+    charge_means: Literal["delithiation", "lithiation"]
+    reference: str | None = None
+    reference_V_vs_Li: Finite | None = None
+    pressure_MPa: Positive | None = None
+    active_mass_g: Positive | None = None
+    lot_id: str | None = None
+    note: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.voltage_min_V < self.voltage_max_V:
+            raise ValueError(
+                f"voltage_max_V = {self.voltage_max_V:g} must be above voltage_min_V = {self.voltage_min_V:g}"
+            )
+        if (self.reference is None) != (self.reference_V_vs_Li is None):
+            raise ValueError(
+                "reference and reference_V_vs_Li go together: name the electrode, and its potential vs Li/Li+"
+            )
+        return self
+
+    def metadata(self) -> dict[str, Any]:
+        """Give the record for a start document: ``md={"sample": sample.metadata()}``."""
+        return self.model_dump(exclude_none=True)
 
 
-def _advice(detail: Any, where: str) -> str:
-    field = detail["loc"][0]
-    if detail["type"] == "missing":
-        return f"  {field} is missing: add '{field}: ...' to {where}; it is measured, never assumed"
-    if detail["type"] == "extra_forbidden":
-        known = ", ".join(ElectrolyteSample.model_fields)
-        return f"  {field} is not a field of a sample: take it out of {where}, or name one of {known}"
-    return f"  {field} = {detail['input']!r}: {detail['msg']}; correct it in {where}"
+def _kind_of(record: Any) -> str:
+    kind = record.get("kind") if isinstance(record, Mapping) else getattr(record, "kind", None)
+    return "cell" if kind == "cell" else "electrolyte"
+
+
+Sample = Annotated[
+    Annotated[ElectrolyteSample, pydantic.Tag("electrolyte")] | Annotated[CellSample, pydantic.Tag("cell")],
+    pydantic.Discriminator(_kind_of),
+]
+"""A record of either kind; one that does not name its kind is of an electrolyte."""
+
+
+def known_fields(record: Any) -> str:
+    """Name the fields that a record of its kind may have."""
+    return ", ".join((CellSample if _kind_of(record) == "cell" else ElectrolyteSample).model_fields)

@@ -23,7 +23,7 @@ from ssblab.packages import check_packages
 from ssblab.quantities import BadInput, Value, parse
 from ssblab.results import FIGURES_KEY, figures_of_merit
 from ssblab.safety import Interlock, SafeState, outcome
-from ssblab.samples import ElectrolyteSample
+from ssblab.samples import Sample
 from ssblab.station import (
     SHORTEST_PERIOD_S,
     DeviceBook,
@@ -85,7 +85,8 @@ class Session:
     RE : bluesky.RunEngine
         Runs plans; each run that it makes ends in the station's safe state.
     devices : DeviceBook
-    samples : dict of ElectrolyteSample
+    samples : dict
+        Sample records by name.
     station : Station
     clock : Clock
     data_dir : Path
@@ -95,7 +96,7 @@ class Session:
 
     def __init__(self, station: Station, data_dir: Path, clock: Clock, *, transcript: bool = False) -> None:
         self.station = station
-        self.samples: dict[str, ElectrolyteSample] = dict(station.samples)
+        self.samples: dict[str, Sample] = dict(station.samples)
         self.data_dir = data_dir
         self.clock = clock
         self.laboratory: Any = None

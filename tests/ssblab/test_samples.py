@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssblab.quantities import BadInput
-from ssblab.samples import ATOMIC_WEIGHTS, ElectrolyteSample, parse_formula, read_sample
+from ssblab.samples import (
+    ATOMIC_WEIGHTS,
+    CellSample,
+    ElectrolyteSample,
+    Sample,
+    known_fields,
+    parse_formula,
+)
 
 RECORD = {
     "name": "argyrodite-7.A_1",
@@ -115,21 +122,39 @@ def test_a_record_does_not_change():
         make().mass_g = 1.0
 
 
-def test_a_good_record_is_read():
-    assert read_sample(RECORD, where="samples.yaml") == make()
+CELL = {
+    "kind": "cell", "name": "ncm-in-li-01", "capacity_mAh": 8.0, "area_cm2": 4.0, "voltage_min_V": 2.0,
+    "voltage_max_V": 4.0, "current_max_mA": 50.0, "charge_means": "delithiation", "reference": "In-Li",
+    "reference_V_vs_Li": 0.62,
+}  # fmt: skip
 
 
-def test_all_faults_are_told_at_once_with_what_to_do_and_where():
-    record = {"name": "a1", "formula": "Xx2", "mass_g": -1, "thickness_mm": 0.8, "mas": 3}
-    with pytest.raises(BadInput) as caught:
-        read_sample(record, where="samples.yaml")
-    message = str(caught.value)
-    for part in (
-        "sample 'a1'",
-        "diameter_mm is missing: add 'diameter_mm: ...' to samples.yaml",
-        "pressure_MPa is missing",
-        "mas is not a field",
-        "'Xx'",
-        "mass_g = -1",
-    ):
-        assert part in message
+def test_a_record_of_a_cell():
+    cell = CellSample(**CELL)
+    metadata = cell.metadata()
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata == CELL
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"voltage_max_V": 2.0}, "voltage_max_V = 2 must be above voltage_min_V = 2"),
+        ({"reference": None}, "go together: name the electrode, and its potential vs Li/Li"),
+        ({"reference_V_vs_Li": None}, "go together"),
+        ({"charge_means": "up"}, "'delithiation' or 'lithiation'"),
+        ({"capacity_mAh": 0.0}, "greater than 0"),
+        ({"voltage_min_V": -math.inf}, "finite"),
+        ({"mass_g": 1.0}, "Extra inputs"),
+    ],
+)
+def test_a_record_of_a_cell_fits_together(changes, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        CellSample(**{**CELL, **changes})
+
+
+@pytest.mark.parametrize(("record", "kind"), [(RECORD, ElectrolyteSample), (CELL, CellSample)])
+def test_a_record_that_names_no_kind_is_of_an_electrolyte(record, kind):
+    read = pydantic.TypeAdapter(Sample).validate_python(record)
+    assert type(read) is kind
+    assert pydantic.TypeAdapter(Sample).validate_python(read) == read
+    assert known_fields(record) == ", ".join(kind.model_fields)
