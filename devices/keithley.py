@@ -318,6 +318,7 @@ class KeithleySmu(SourceMeasureUnit, Instrument):
         except Exception:
             self._secure()
             raise
+        self._stop_securing()  # of a try before this one
         quality, potential_V = "ok", sample.voltage_V
         if sample.limited:
             quality, potential_V = "saturated", math.nan

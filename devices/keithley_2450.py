@@ -14,16 +14,19 @@ on (as the manual's examples have it), and the shortest interval.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 from ophyd.utils import LimitError
 
 from devices.instrument import About, Identity
 from devices.keithley import Course, Function, KeithleySmu, Sample, batched
-from ssblab.links import ProtocolError, Refusal
+from ssblab.links import LinkError, ProtocolError, Refusal
 from ssblab.links.scpi import decode_number, decode_numbers, decode_text
 
 __all__ = ["Keithley2450", "decode_samples", "decode_state"]
+
+logger = logging.getLogger(__name__)
 
 _BUFFER = '"defbuffer1"'
 _LIST = '"VoltCustomSweepList"'
@@ -200,7 +203,13 @@ class Keithley2450(KeithleySmu):
             raise self.refused(f"its trigger model is {state} {self.so_far()}")
         samples: list[Sample] = []
         while self._fetched < count:
-            samples += self._batch(course, self._fetched + 1, min(count, self._fetched + _BATCH))
+            try:
+                samples += self._batch(course, self._fetched + 1, min(count, self._fetched + _BATCH))
+            except LinkError as error:
+                if not samples:
+                    raise
+                logger.warning("%s", error)  # it comes again at the next look; what is here is taken first
+                return samples, False
         return samples, state == "IDLE"
 
     def read_once(self) -> Sample:

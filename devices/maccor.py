@@ -33,6 +33,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -558,6 +559,9 @@ class MaccorMacNet(Cycler):
         self._numbers = count(1)
         self._specifications: dict[int, Specification] = {}
         self.channel_count = 0
+        self._turn = threading.Lock()
+        self._lost: LinkError | None = None
+        self._lost_at_s = -math.inf
         super().__init__(**kwargs)
 
     def identify(self) -> Identity:
@@ -575,7 +579,7 @@ class MaccorMacNet(Cycler):
 
     def status(self, channel: int) -> ChannelStatus:
         """Ask for status and readings of one channel, counted from 1."""
-        return self.ask(4, 7, decode_status, channel)
+        return self._in_turn(lambda: self.ask(4, 7, decode_status, channel))
 
     def specification(self, channel: int) -> Specification:
         """Ask what a channel can do.
@@ -615,7 +619,23 @@ class MaccorMacNet(Cycler):
             If the machine says no.
         """
         command, decode_reply = self._request(fclass, fnum, check_outcome, channel, members)
-        self.link.order(command, json_frame, decode_reply)
+        self._in_turn(lambda: self.link.order(command, json_frame, decode_reply))
+
+    def _in_turn(self, exchange: Callable[[], T]) -> T:
+        """Do what a channel wants as its turn comes.
+
+        A link that was lost while it waited is lost for it too: else the last of 64 channels would wait for
+        64 timeouts, and its safe state behind it.
+        """
+        asked_s = self.clock.monotonic()
+        with self._turn:
+            if self._lost is not None and self._lost_at_s > asked_s:
+                raise self._lost
+            try:
+                return exchange()
+            except (LinkTimeout, LinkClosed) as error:
+                self._lost, self._lost_at_s = error, self.clock.monotonic()
+                raise
 
     def _request(
         self,

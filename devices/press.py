@@ -15,6 +15,7 @@ from devices.signals import Measured, Setting, Text
 from devices.status import Status
 from ssblab.clock import Timer
 from ssblab.links import LinkError
+from ssblab.safety import outcome
 
 __all__ = ["HoldMode", "Press", "PressFault"]
 
@@ -40,9 +41,10 @@ class PressFault(RuntimeError):
 class Press(LabDevice):
     """Presses a sample to a force or pressure, or to a displacement, and holds one of them.
 
-    The loop reads the load cell and the actuator four times a second, on the press's own worker, and moves in
-    short hops: if it does not come round again, the actuator stops by itself half a second later. Closing is
-    slow, unless `contact_mm` tells that the platens are still away from the sample. Positions of the ram grow
+    The loop runs four times a second on the press's own worker. It has the load cell read and the actuator
+    moved on their workers, so that what else is asked of them does not come in between. It moves in short
+    hops: if it does not come round again, the actuator stops by itself half a second later. Closing is slow,
+    unless `contact_mm` tells that the platens are still away from the sample. Positions of the ram grow
     as the press closes.
 
     The actuator is stopped at once, and the press is at fault until it is told anew, when the force goes
@@ -181,7 +183,7 @@ class Press(LabDevice):
         self._read_force()
         self._read_ram()
         if self._gauge is not None:
-            self._gauge.poll()
+            self._have(self._gauge, self._gauge.poll)
             displacement = self._gauge.displacement_0
             self.thickness.record(displacement.get(), displacement.timestamp)
 
@@ -302,7 +304,7 @@ class Press(LabDevice):
     def _stop(self) -> None:
         self._step = lambda: None  # a round of the loop meanwhile must not move on
         try:
-            self._actuator.make_safe()
+            self._have(self._actuator, self._actuator.make_safe)
         except LinkError as error:
             self._fault = f"not stopped: {error}"  # the loop, if it runs, tries again until it is
             self.mode.record(self._fault, self.clock.now())
@@ -398,20 +400,20 @@ class Press(LabDevice):
     def _secure(self) -> None:
         """Stop the actuator; while that fails, the loop tries again each period."""
         try:
-            self._actuator.make_safe()
+            self._have(self._actuator, self._actuator.make_safe)
         except Exception as error:
             logger.warning("%s: not stopped yet: %s", self.name, error)
         else:
             self._end_control()
 
     def _read_force(self) -> None:
-        self._load_cell.poll()
+        self._have(self._load_cell, self._load_cell.poll)
         force = self._load_cell.force
         self.force.record(force.get(), force.timestamp)
         self.pressure.record(force.get() * 1000.0 / self.sample_area.get(), force.timestamp)
 
     def _read_ram(self) -> None:
-        self._actuator.poll()
+        self._have(self._actuator, self._actuator.poll)
         position = self._actuator.axis_position
         self.ram_position.record(position.get(), position.timestamp)
 
@@ -465,12 +467,29 @@ class Press(LabDevice):
         low_mm, high_mm = self._actuator.target.limits
         target_mm = min(max(target_mm, low_mm), high_mm)
         fastest_mm_s = self._actuator.velocity.limits[1]
-        self._actuator.write_move_to(target_mm, min(abs(velocity_mm_s), fastest_mm_s))
+        speed_mm_s = min(abs(velocity_mm_s), fastest_mm_s)
+        latest_s = self.clock.monotonic() + self.clock.patience(self._longest_loss_s)
+
+        def move() -> None:
+            if self.clock.monotonic() <= latest_s:  # else its worker was busy, and the force is another now
+                self._actuator.write_move_to(target_mm, speed_mm_s)
+
+        self._have(self._actuator, move)
+
+    def _have(self, part: LabDevice, work: Callable[[], None]) -> None:
+        """Have work done on the worker of a part, and wait for it."""
+        done = self.clock.submit(part.name, work)
+        try:
+            outcome(self.clock, done, part.action_timeout_s)
+        except TimeoutError as error:
+            if done.done():
+                raise
+            raise self.refused(f"{part.name} does not answer: {error}") from error
 
     def _stand(self) -> None:
         self._opening = False
         if self._actuator.moving.get():
-            self._actuator.write_stop()
+            self._have(self._actuator, self._actuator.write_stop)
 
     def _force_controlled(self) -> float:
         return self._controlled(self.force.get())

@@ -257,7 +257,7 @@ class Wires:
             return self._next_due()
 
     def under_way(self, client: Any) -> bool:
-        """Whether bytes sent to the client at an address may not have arrived (see `ssblab.clock.Responder`)."""
+        """Whether bytes may not have arrived at the client of an address (see `ssblab.clock.Responder`)."""
         with self._lock:
             return any([c.is_sending() for c in self._connections if c.client == client])
 
@@ -347,7 +347,7 @@ class Wires:
             heapq.heappop(connection.outbox)
 
     def _next_due(self) -> float | None:
-        # What a client leaves no room for has no time: it goes out at the next pump after the client has read.
+        # What a client leaves no room for has no time: it goes out at a pump after the client has read.
         dues = [c.outbox[0][0] for c in self._connections if c.outbox and not c.blocked]
         served = {id(connection.instrument): connection.instrument for connection in self._connections}
         dues += [due for instrument in served.values() if (due := instrument.next_unsolicited()) is not None]

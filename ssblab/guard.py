@@ -107,6 +107,8 @@ class Guard:
         self._open.clear()
         self._touched = False
         self.problem = ""
+        # A plan that was halted where nothing may be repeated did not come to give that back.
+        self._run_engine.rewindable = True
         result = yield from contingency_wrapper(plan_mutator(plan, self._around), except_plan=self._failed)
         self._left_on = self._left_on or self._touched
         self._touched = False

@@ -6,6 +6,7 @@ The file is YAML, read into strict models. All its mistakes are shown at once, e
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssblab.clock import Clock
 from ssblab.quantities import BadInput, parse
-from ssblab.samples import ElectrolyteSample
+from ssblab.samples import Sample, known_fields
 
 __all__ = [
     "DeviceBook",
@@ -125,7 +126,7 @@ class Station(_Strict):
     description: str = ""
     time: str = Field(default="wall", pattern=r"^(wall|virtual|x0*[1-9]\d*(\.\d+)?|x0*\.0*[1-9]\d*)$")
     devices: dict[str, DeviceRecord]
-    samples: dict[str, ElectrolyteSample] = {}
+    samples: dict[str, Sample] = {}
     safe_state: list[str]
     interlocks: list[Interlock] = []
     data: Data = Data()
@@ -170,8 +171,10 @@ def load_station(name_or_path: str | Path) -> Station:
     try:
         station = Station.model_validate(_with_names(content))
     except ValidationError as error:
-        mistakes += [(e["loc"], _told(e)) for e in error.errors(include_url=False)]
+        mistakes += [(_place(e["loc"]), _told(e, content)) for e in error.errors(include_url=False)]
     mistakes += [*_references(content), *_wrong_devices(content), *_wrong_periods(content)]
+    if station is not None and not mistakes:
+        mistakes += _left_on(station)
     if mistakes:
         lines = [f"  line {_line(node, loc)}: {'.'.join(map(str, loc))}: {text}" for loc, text in mistakes]
         raise StationError(f"{path} has {len(mistakes)} mistake(s):\n" + "\n".join(lines))
@@ -204,14 +207,19 @@ def _with_names(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _told(error: Any) -> str:
+def _place(location: Place) -> Place:
+    """Place of a mistake in the file: pydantic names the kind of a sample besides, after its name."""
+    return location[:2] + location[3:] if location[0] == "samples" else location
+
+
+def _told(error: Any, content: dict[str, Any]) -> str:
     """Say what pydantic found, and of a sample what to do about it."""
     if error["loc"][0] == "samples":
         field = error["loc"][-1]
         if error["type"] == "missing":
             return f"is missing: add '{field}: ...' to the sample; it is measured, never assumed"
         if error["type"] == "extra_forbidden":
-            known = ", ".join(ElectrolyteSample.model_fields)
+            known = known_fields(content["samples"][error["loc"][1]])
             return f"is not a field of a sample: take it out, or name one of {known}"
     value = error.get("input")
     return error["msg"] + (f" (is {value!r})" if isinstance(value, (str, int, float, bool)) else "")
@@ -292,6 +300,37 @@ def _wrong_periods(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
                 parse(period, "s", name="period", lower=SHORTEST_PERIOD_S)
             except BadInput as error:
                 yield ("interlocks", i, "period"), str(error)
+
+
+def _left_on(station: Station) -> Iterator[tuple[Place, str]]:
+    """What has an output must have a step of the safe state; what acts on others must come before them."""
+    parts = {name: _all_parts(name, station) for name in station.devices}
+    covered = set(station.safe_state).union(*(parts[name] for name in station.safe_state))
+    for name, record in station.devices.items():
+        if name not in covered and _has_output(_find(record.class_)):
+            yield (
+                ("devices", name),
+                f"its output or task is ended by no step of the safe state: add {name} to safe_state",
+            )
+    for i, name in enumerate(station.safe_state):
+        for later in station.safe_state[i + 1 :]:
+            if name in parts[later]:
+                yield (
+                    ("safe_state", i),
+                    f"{later} acts on {name}, and could do so again: put {later} before it",
+                )
+
+
+def _all_parts(name: str, station: Station) -> set[str]:
+    """Devices that a device is built on, and what those are built on."""
+    own = set(station.devices[name].uses.values())
+    return own.union(*(_all_parts(part, station) for part in own))
+
+
+def _has_output(cls: type) -> bool:
+    """Whether the safe state of a device is any work: a function that names nothing does nothing."""
+    make_safe = getattr(cls, "make_safe", None)
+    return make_safe is not None and bool(inspect.unwrap(make_safe).__code__.co_names)
 
 
 def _mapping(record: Any, key: str) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_the_safe_state_is_idempotent(built, cls, lab):
 
 @pytest.mark.parametrize("cls", SIMULATED, ids=lambda cls: cls.__name__)
 def test_every_simulated_instrument_stands_in_the_laboratory_or_on_the_shelf(cls, lab):
-    on_the_shelf = [record["class"] for record in SHELF.simulated.options["instruments"].values()]
+    on_the_shelf = [record.class_ for record in SHELF.simulated.instruments.values()]
     in_the_laboratory = any(type(instrument) is cls for instrument in lab.instruments.values())
     assert in_the_laboratory or f"{cls.__module__}.{cls.__name__}" in on_the_shelf
 

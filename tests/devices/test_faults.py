@@ -19,7 +19,7 @@ from ssblab.links import LinkError
 from ssblab.station import load_station
 
 SHELF = load_station("shelf")
-SIMULATED = SHELF.simulated.options["instruments"]
+SIMULATED = SHELF.simulated.instruments
 
 HEALTHY_READINGS = 6
 SIGMAS = 6.0
@@ -49,7 +49,7 @@ def instrument_of(name):
 def breakdowns_of(name):
     """What the simulated instrument shows; none if there is no such instrument, which fails in the test."""
     try:
-        return found(SIMULATED[instrument_of(name)]["class"]).breakdowns
+        return found(SIMULATED[instrument_of(name)].class_).breakdowns
     except (KeyError, ImportError, AttributeError):
         return ()
 

@@ -26,7 +26,7 @@ from sim_devices.instruments.keithley_2450 import SimulatedKeithley2450
 from sim_devices.physics.battery_cell import BatteryCell
 from sim_devices.wire import FAULTS, Wires
 from ssblab.clock import WallClock
-from ssblab.links import InstrumentError, LinkError, ProtocolError, Refusal, WrongInstrument
+from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError, Refusal, WrongInstrument
 
 REST = OpenCircuit(10.0, 0.5)
 CHARGE = ConstantCurrent(1e-3, 20.0, 0.5, 2.5, 4.2)
@@ -443,6 +443,46 @@ def test_the_safe_state_is_reached_when_the_link_is_back(smu, simulated, pass_ti
     simulated.mend_wire()
     pass_time(20.0)
     assert not simulated.stage.output
+
+
+def test_readings_are_not_lost_when_later_ones_can_not_be_fetched(smu, pass_time, monkeypatch):
+    monkeypatch.setattr("devices.keithley_2450._BATCH", 5)
+    start(smu, CHARGE)
+    smu._flyer.run.timer.cancel()
+    pass_time(5.6)
+    real, fetched = smu._batch, []
+
+    def failing(course, first, last):
+        fetched.append(first)
+        if len(fetched) == 2:
+            raise smu.link.failed("no reply")
+        return real(course, first, last)
+
+    monkeypatch.setattr(smu, "_batch", failing)
+    course = course_of(CHARGE, smu.open_limit_V)
+    samples, over = smu.fetch(course)
+    assert (len(samples), over) == (5, False)
+    later, _ = smu.fetch(course)
+    times = [sample.time_s for sample in samples + later]
+    assert times == pytest.approx([0.5 * i for i in range(len(times))], abs=0.05)
+    assert len(times) > 9
+
+
+def test_a_reading_that_came_at_the_second_try_is_left_alone(smu, pass_time, monkeypatch):
+    for name in ("read_once", "switch_off"):
+        real, tries = getattr(smu, name), []
+
+        def failing(real=real, tries=tries):
+            tries.append(1)
+            if len(tries) == 1:
+                raise LinkTimeout("no reply")
+            return real()
+
+        monkeypatch.setattr(smu, name, failing)
+    smu.trigger().wait()
+    pass_time(60.0)
+    assert smu.quality.get() == "ok"
+    assert math.isfinite(smu.potential.get())
 
 
 def test_too_hot_switches_the_output_off_and_ends_the_course(smu, simulated, pass_time):

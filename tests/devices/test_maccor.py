@@ -30,7 +30,7 @@ from sim_devices.instruments.maccor import SimulatedMacNet
 from sim_devices.physics.battery_cell import BatteryCell
 from sim_devices.wire import FAULTS, Wires
 from ssblab.clock import WallClock
-from ssblab.links import InstrumentError, LinkError, ProtocolError, Refusal, WrongInstrument
+from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError, Refusal, WrongInstrument
 
 LIMITS = CellLimits(voltage_min_V=2.9, voltage_max_V=4.2, charge_A=0.02, discharge_A=0.02)
 CHARGE = Step("charge", 7200.0, 0.008, hold_V=4.1, end_current_A=0.0008)
@@ -635,6 +635,51 @@ def test_a_link_that_is_lost_in_a_program_ends_it_and_the_channel_is_stopped_whe
     pass_time(30.0)
     assert simulated.channels[0].stat == AVAILABLE
     assert cell.read()[1] == 0.0
+
+
+@pytest.mark.parametrize("last", ["a question", "an order"])
+def test_a_link_that_is_lost_while_others_wait_is_lost_for_them_too(channel, clock, monkeypatch, last):
+    """As by the wall clock, where each channel has a thread."""
+    machine = channel.cycler
+    tried, asked, lost = [], threading.Semaphore(0), threading.Event()
+    monotonic = clock.monotonic
+
+    def noted():
+        time_s = monotonic()
+        asked.release()
+        return time_s
+
+    def dead(*_):
+        tried.append(1)
+        if len(tried) == 1:
+            assert lost.wait(30.0)
+            clock.sleep(6.0)
+        raise LinkTimeout("no reply")
+
+    monkeypatch.setattr(machine.link, "ask", dead)
+    monkeypatch.setattr(machine.link, "order", dead)
+    monkeypatch.setattr(clock, "monotonic", noted)
+    errors = []
+
+    def attempt(work):
+        with pytest.raises(LinkTimeout) as caught:
+            work()
+        errors.append(caught.value)
+
+    works = [lambda: machine.status(1)] * 3
+    if last == "an order":
+        works[-1] = lambda: machine.order(6, 5, 1)
+    threads = [threading.Thread(target=attempt, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+        assert asked.acquire(timeout=30.0)
+    lost.set()
+    for thread in threads:
+        thread.join(30.0)
+    assert len(errors) == 3
+    assert tried == [1]
+    monkeypatch.undo()
+    assert machine.status(1).state == AVAILABLE  # and it is asked again
 
 
 def test_busy_is_an_error_until_it_ends(channel, simulated):

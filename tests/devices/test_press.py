@@ -347,3 +347,52 @@ def test_a_part_that_is_not_there_is_told_on_connect(make, simulated):
     simulated["gauge"].break_wire("silent", times=None)
     with pytest.raises(LinkError, match="gauge at TCPIP"):
         make()
+
+
+def test_all_that_is_asked_of_a_part_is_done_by_its_own_worker(press, parts, clock, monkeypatch):
+    worker, astray = [], []
+    submit = clock.submit
+
+    def noting(name, work):
+        def noted():
+            worker.append(name)
+            try:
+                work()
+            finally:
+                worker.pop()
+
+        return submit(name, noted)
+
+    monkeypatch.setattr(clock, "submit", noting)
+    for name, part in parts.items():
+        send = part.link.send
+
+        def sending(command, name=name, send=send):
+            if worker[-1:] != [name]:
+                astray.append((name, list(worker), command))
+            send(command)
+
+        monkeypatch.setattr(part.link, "send", sending)
+    press.trigger().wait()
+    press.set_force(1.0).wait()
+    press.set_displacement(9.9).wait()
+    press.hold("constant force").wait()
+    press.stop()
+    assert astray == []
+
+
+def test_a_motion_that_its_worker_comes_to_late_is_not_begun(press, frame, clock, pass_time, monkeypatch):
+    press.set_displacement(19.0)
+    pass_time(5.0)
+    submit = clock.submit
+
+    def busy(name, work):
+        if name == "ram":
+            clock.sleep(10.0)  # as if it had other things to do
+        return submit(name, work)
+
+    monkeypatch.setattr(clock, "submit", busy)
+    pass_time(30.0)
+    stood_mm = frame.position_mm()
+    pass_time(60.0)
+    assert frame.position_mm() == stood_mm

@@ -304,3 +304,47 @@ def test_a_late_answer_does_not_hold_up_the_next(clock, dial, echo):
     sock.sendall(b"lost\rfound\r")
     assert heard(clock, sock, 5.0) == b"found default\r"
     assert heard(clock, sock, 10.0) == b"lost default\r"
+
+
+class Talker(LineInstrument):
+    """Answers with far more than a wire holds."""
+
+    ANSWER = bytes(range(32, 127)) * 100_000 + b"\r"
+
+    def power_on(self):
+        pass
+
+    def answer(self, line):
+        return self.ANSWER
+
+
+def test_a_client_that_does_not_read_holds_up_nobody_and_loses_nothing(clock, dial, parrot):
+    talker = Talker(clock)
+    deaf = dial(talker)()
+    other = dial(parrot)()
+    deaf.sendall(b"?\r")
+    clock.sleep(1.0)
+    other.sendall(b"?\r")
+    assert heard(clock, other, 1.0) == REPLY  # virtual time goes on
+    data = bytearray()
+    while len(data) < len(talker.ANSWER):
+        assert clock.wait_readable(deaf.fileno(), 1.0)
+        data += deaf.recv(1 << 20)
+    assert data == talker.ANSWER
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_a_long_answer_is_whole_also_on_a_pseudo_terminal(clock, wires):
+    talker = Talker(clock)
+    talker.ANSWER = bytes(range(32, 127)) * 1000 + b"\r"
+    path = wires.attach_pty(talker).removeprefix("ASRL").removesuffix("::INSTR")
+    far = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        os.write(far, b"?\r")
+        data = bytearray()
+        while len(data) < len(talker.ANSWER):
+            assert clock.wait_readable(far, 5.0)
+            data += os.read(far, 1 << 16)
+        assert data == talker.ANSWER
+    finally:
+        os.close(far)

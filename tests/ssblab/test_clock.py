@@ -1,9 +1,13 @@
 import asyncio
+import math
+import select
+import socket
+import sys
 import threading
 
 import pytest
 
-from ssblab.clock import VirtualClock, WallClock, make_clock
+from ssblab.clock import VirtualClock, WallClock, make_clock, not_arrived
 
 
 @pytest.fixture
@@ -83,6 +87,78 @@ def test_a_deadlock_is_told_at_once(virtual, monkeypatch):
     virtual.every(1, "box", lambda: None)  # a control loop that would tick for ever must not hide it
     with virtual.running():
         assert told.wait(5)
+
+
+class Slow:
+    """A far end whose kernel delivers what was sent only after it was looked for many times."""
+
+    def __init__(self, near, far, *, looks, sending):
+        self.near, self.far, self.looks, self.sending = near, far, looks, sending
+        self.heard = b""
+
+    def pump(self, timeout_s):
+        self.looks -= 1
+        if self.looks > 0:
+            return None
+        if select.select([self.far], [], [], 0)[0]:
+            self.heard += self.far.recv(100)
+            self.far.sendall(b"answer")
+        return None
+
+    def under_way(self, client):
+        assert client == self.near.getsockname()
+        return self.sending and self.looks > 0
+
+
+@pytest.fixture
+def pair():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far = server.accept()[0]
+    yield near, far
+    near.close()
+    far.close()
+
+
+ASKED = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this system does not tell")
+
+
+@ASKED
+@pytest.mark.parametrize("sending", [False, True], ids=["question", "answer"])
+def test_time_does_not_pass_over_bytes_that_are_on_their_way(virtual, monkeypatch, pair, sending):
+    near, _ = pair
+    far = Slow(*pair, looks=40, sending=sending)  # longer than any fixed grace would be
+    virtual.serve(far)
+    near.sendall(b"question")
+    if not sending:
+        monkeypatch.setattr("ssblab.clock.not_arrived", lambda sock: 8 if far.looks > 0 else 0)
+    assert virtual.wait_readable(near.fileno(), 5.0)
+    assert far.heard == b"question"
+    assert virtual.monotonic() == 0.0
+
+
+@ASKED
+def test_where_nothing_is_on_its_way_no_real_time_is_spent(virtual, monkeypatch, pair):
+    near, _ = pair
+    far = Slow(*pair, looks=math.inf, sending=False)
+    virtual.serve(far)
+    waits = []
+    real = select.select
+    monkeypatch.setattr("ssblab.clock.select.select", lambda *how: waits.append(how[3]) or real(*how))
+    for _ in range(3):
+        assert not virtual.wait_readable(near.fileno(), 5.0)
+    assert virtual.monotonic() == pytest.approx(15.0)
+    assert set(waits) == {0.0}
+
+
+@ASKED
+def test_bytes_count_as_not_arrived_until_they_are_read_or_acknowledged(pair):
+    near, far = pair
+    assert not_arrived(near) == 0
+    near.sendall(b"question")
+    far.recv(100)
+    not_arrived(far)  # which acknowledges
+    assert not_arrived(near) == 0
 
 
 def test_scaled_time_is_faster():

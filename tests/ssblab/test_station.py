@@ -192,6 +192,38 @@ def test_lines_are_those_of_the_file_and_all_mistakes_come_at_once(mistakes):
     }
 
 
+PRESS = """\
+  press:
+    class: devices.press.Press
+    uses: {actuator: ram, load_cell: cell}
+  ram:
+    class: devices.zaber.Zaber
+    address: TCPIP::192.168.1.30::55550::SOCKET
+  cell:
+    class: devices.and_indicator.AndIndicator
+    address: TCPIP::192.168.1.31::4001::SOCKET
+samples:
+"""
+
+
+def test_an_output_that_no_step_of_the_safe_state_ends_is_refused(load, mistakes):
+    text = GOOD.replace("samples:\n", PRESS)
+    (found,) = [line for line in mistakes(text) if "devices.press" in line]
+    assert found.startswith(f"line {line_of(text, '  press:')}: devices.press: ")
+    assert found.endswith("add press to safe_state")
+    assert [line.split(": ")[1] for line in mistakes(text)] == ["devices.press", "devices.ram"]
+    load(text.replace("[box]", "[press, box]"))  # the ram is a part of it, and a load cell has no output
+    places = [line.split(": ")[1] for line in mistakes(GOOD.replace("[box]", "[]"))]
+    assert places == ["devices.relays", "devices.box"]  # and no transmitter
+
+
+def test_a_device_that_could_act_on_one_that_is_safe_already_is_refused(load, mistakes):
+    text = GOOD.replace("samples:\n", PRESS)
+    (found,) = mistakes(text.replace("[box]", "[box, ram, press]"))
+    assert "safe_state.1: press acts on ram, and could do so again: put press before it" in found
+    load(text.replace("[box]", "[box, press, ram]"))
+
+
 def test_devices_built_on_each_other_are_told(mistakes):
     text = GOOD.replace("    options:\n", "    uses: {back: box}\n    options:\n", 1)
     (found,) = mistakes(text)
