@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from devices.families.dew_point_transmitter import DewPointTransmitter
@@ -87,7 +88,7 @@ class HumidityBox(LabDevice):
     def connect(self) -> None:
         """Read the transmitter and the relays once; the parts have their own connections."""
         self.poll()
-        self._relays.poll()
+        self.have(self._relays, self._relays.poll)
         for name in _RELAYS:
             getattr(self, name).record(int(self._relays.is_on(name)), self.clock.now())
 
@@ -191,7 +192,7 @@ class HumidityBox(LabDevice):
             self._end_control()
 
     def _read_air(self) -> None:
-        self._transmitter.poll()
+        self.have(self._transmitter, self._transmitter.poll)
         self.dew_point.record(self._transmitter.dew_point.get(), self._transmitter.dew_point.timestamp)
         self.air_temperature.record(
             self._transmitter.temperature.get(), self._transmitter.temperature.timestamp
@@ -216,7 +217,7 @@ class HumidityBox(LabDevice):
         problem: LinkError | None = None
         for name, on in zip(_RELAYS, wanted, strict=True):
             try:
-                self._relays.write(name, on)
+                self.have(self._relays, partial(self._relays.write, name, on))
                 getattr(self, name).record(int(on), self.clock.now())
             except LinkError as error:
                 problem = problem or error

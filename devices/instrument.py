@@ -149,6 +149,22 @@ class LabDevice(Device, ABC):
         status = Status(self.clock, f"{self.name}: {what}", longest_s)
         return status.follow(self.clock.submit(self.name, work))
 
+    def have(self, part: LabDevice, work: Callable[[], Any]) -> None:
+        """Have work done on the worker of a part, which alone talks on its link, and wait for it.
+
+        Raises
+        ------
+        InstrumentError
+            If the part's worker does not come to it in the time of its longest action.
+        """
+        done = self.clock.submit(part.name, work)
+        try:
+            outcome(self.clock, done, part.action_timeout_s)
+        except TimeoutError as error:
+            if done.done():
+                raise
+            raise self.refused(f"{part.name} does not answer: {error}") from error
+
     def approach(self, quantity: str, unit: str, **how: Any) -> Status:
         """Wait until a quantity of the device is in its band; what was waiting for it before gives way.
 

@@ -15,7 +15,6 @@ from devices.signals import Measured, Setting, Text
 from devices.status import Status
 from ssblab.clock import Timer
 from ssblab.links import LinkError
-from ssblab.safety import outcome
 
 __all__ = ["HoldMode", "Press", "PressFault"]
 
@@ -183,7 +182,7 @@ class Press(LabDevice):
         self._read_force()
         self._read_ram()
         if self._gauge is not None:
-            self._have(self._gauge, self._gauge.poll)
+            self.have(self._gauge, self._gauge.poll)
             displacement = self._gauge.displacement_0
             self.thickness.record(displacement.get(), displacement.timestamp)
 
@@ -304,7 +303,7 @@ class Press(LabDevice):
     def _stop(self) -> None:
         self._step = lambda: None  # a round of the loop meanwhile must not move on
         try:
-            self._have(self._actuator, self._actuator.make_safe)
+            self.have(self._actuator, self._actuator.make_safe)
         except LinkError as error:
             self._fault = f"not stopped: {error}"  # the loop, if it runs, tries again until it is
             self.mode.record(self._fault, self.clock.now())
@@ -400,20 +399,20 @@ class Press(LabDevice):
     def _secure(self) -> None:
         """Stop the actuator; while that fails, the loop tries again each period."""
         try:
-            self._have(self._actuator, self._actuator.make_safe)
+            self.have(self._actuator, self._actuator.make_safe)
         except Exception as error:
             logger.warning("%s: not stopped yet: %s", self.name, error)
         else:
             self._end_control()
 
     def _read_force(self) -> None:
-        self._have(self._load_cell, self._load_cell.poll)
+        self.have(self._load_cell, self._load_cell.poll)
         force = self._load_cell.force
         self.force.record(force.get(), force.timestamp)
         self.pressure.record(force.get() * 1000.0 / self.sample_area.get(), force.timestamp)
 
     def _read_ram(self) -> None:
-        self._have(self._actuator, self._actuator.poll)
+        self.have(self._actuator, self._actuator.poll)
         position = self._actuator.axis_position
         self.ram_position.record(position.get(), position.timestamp)
 
@@ -474,22 +473,12 @@ class Press(LabDevice):
             if self.clock.monotonic() <= latest_s:  # else its worker was busy, and the force is another now
                 self._actuator.write_move_to(target_mm, speed_mm_s)
 
-        self._have(self._actuator, move)
-
-    def _have(self, part: LabDevice, work: Callable[[], None]) -> None:
-        """Have work done on the worker of a part, and wait for it."""
-        done = self.clock.submit(part.name, work)
-        try:
-            outcome(self.clock, done, part.action_timeout_s)
-        except TimeoutError as error:
-            if done.done():
-                raise
-            raise self.refused(f"{part.name} does not answer: {error}") from error
+        self.have(self._actuator, move)
 
     def _stand(self) -> None:
         self._opening = False
         if self._actuator.moving.get():
-            self._have(self._actuator, self._actuator.write_stop)
+            self.have(self._actuator, self._actuator.write_stop)
 
     def _force_controlled(self) -> float:
         return self._controlled(self.force.get())

@@ -63,7 +63,7 @@ class ReactionVessel(LabDevice):
 
     def poll(self) -> None:
         """Read the positions of valves and pump."""
-        self._relays.poll()
+        self.have(self._relays, self._relays.poll)
         self._record_positions()
 
     def _record_positions(self) -> None:
@@ -88,7 +88,7 @@ class ReactionVessel(LabDevice):
         if self._feeding is not None:
             self._feeding.cancel()
         purged = mode == "purged"
-        self._feeding = None if purged else self.clock.every(_FEED_S, self.name, self._relays.poll)
+        self._feeding = None if purged else self.clock.every(_FEED_S, self._relays.name, self._relays.poll)
 
     def make_safe(self) -> None:
         """Bypass the vessel, stop the pump and purge with dry gas, confirmed relay by relay.
@@ -99,17 +99,21 @@ class ReactionVessel(LabDevice):
         problem: LinkError | None = None
         for name in ("vacuum_pump", "vessel_valve"):
             try:
-                self._relays.write(name, False)
+                self._write(name, False)
             except LinkError as error:
                 problem = problem or error
         if not self._relays.is_on("vacuum_pump"):
-            self._relays.write("purge_valve", True)
+            self._write("purge_valve", True)
         self._record_positions()
         if problem is not None:
             raise problem
 
+    def _write(self, name: str, on: bool) -> None:
+        """Switch a relay, which is read back."""
+        self.have(self._relays, lambda: self._relays.write(name, on))
+
     def _go(self, mode: str) -> None:
         for name, on in _SWITCHING[mode]:
-            self._relays.write(name, on)  # which reads back
+            self._write(name, on)
         self._feed(mode)
         self._record_positions()

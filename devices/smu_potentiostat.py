@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from devices.families.electrochemical import ElectrochemicalDevice
@@ -11,7 +10,6 @@ from devices.families.impedance_meter import ImpedanceMeter
 from devices.families.potentiostat import Potentiostat
 from devices.families.smu import SourceMeasureUnit
 from devices.flyer import Flyer
-from ssblab.safety import outcome
 
 __all__ = ["SmuPotentiostat"]
 
@@ -87,9 +85,9 @@ class SmuPotentiostat(Potentiostat):
         """Bring the other part into its safe state, then have the one that can do the task start it."""
         doer = self._doer(task)
         other = self.smu if doer is self.impedance_meter else self.impedance_meter
-        self._have(other, other.make_safe)
+        self.have(other, other.make_safe)
         self._part = doer.flyer(task)
-        self._have(doer, lambda: self._start(doer, task))
+        self.have(doer, lambda: self._start(doer, task))
         self.record(cell=1.0, potential=math.nan, current=math.nan)
 
     def listen(self) -> bool:
@@ -112,16 +110,16 @@ class SmuPotentiostat(Potentiostat):
     def switch_off(self) -> None:
         """Bring both parts into their safe states."""
         try:
-            self._have(self.smu, self.smu.make_safe)
+            self.have(self.smu, self.smu.make_safe)
         finally:
-            self._have(self.impedance_meter, self.impedance_meter.make_safe)
+            self.have(self.impedance_meter, self.impedance_meter.make_safe)
         self._follow(self.smu)
         self.cell.record(self.smu.output.get(), self.smu.output.timestamp)
 
     def read_at_rest(self) -> None:
         """Read the potential of the cell with the source-measure unit."""
         try:
-            self._have(self.smu, self.smu.poll)
+            self.have(self.smu, self.smu.poll)
         finally:
             self._follow(self.smu)
             self.cell.record(self.smu.output.get(), self.smu.output.timestamp)
@@ -129,16 +127,6 @@ class SmuPotentiostat(Potentiostat):
     def _start(self, doer: ElectrochemicalDevice, task: Any) -> None:
         doer.task_taken(task)
         doer.start_flight(doer.flyer(task), task)
-
-    def _have(self, part: ElectrochemicalDevice, work: Callable[[], None]) -> None:
-        """Have work done on the worker of a part, and wait for it."""
-        done = self.clock.submit(part.name, work)
-        try:
-            outcome(self.clock, done, part.action_timeout_s)
-        except TimeoutError as error:
-            if done.done():
-                raise
-            raise self.refused(f"{part.name} does not answer: {error}") from error
 
     def _follow(self, part: Any) -> None:
         """Record what a part has read last, with its times."""

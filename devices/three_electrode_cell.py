@@ -75,8 +75,8 @@ class ThreeElectrodeCell(LabDevice):
             If one of them can't be read.
         """
         try:
-            self._potentiostat.poll()
-            self._scanner.poll()
+            self.have(self._potentiostat, self._potentiostat.poll)
+            self.have(self._scanner, self._scanner.poll)
         except Exception:
             signals = ("cell_voltage", "positive_potential", "negative_potential", "closure")
             self.record(quality="invalid", **dict.fromkeys(signals, math.nan))
@@ -108,4 +108,4 @@ class ThreeElectrodeCell(LabDevice):
         LinkError
             If the potentiostat's safe state could not be confirmed.
         """
-        self._potentiostat.make_safe()
+        self.have(self._potentiostat, self._potentiostat.make_safe)
