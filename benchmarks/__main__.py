@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cyclers import cycler_polls
+from benchmarks.steps import program_checks
 from benchmarks.streaming import INTERVAL_S, READINGS, streamed
 from plans.moisture import moisture_exposure
 from ssblab.catalog import open_client
@@ -144,6 +145,7 @@ def main() -> None:
     console = Console(width=110)
     console.print(table)
     cycler_polls(console)
+    program_checks(console)
 
 
 def _rate(duration_s: float) -> str:
