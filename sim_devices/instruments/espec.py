@@ -41,6 +41,9 @@ _NUMBER = r"[+-]?\d+(?:\.\d*)?"
 class Chamber(Protocol):
     """The air in the chamber and its machinery."""
 
+    def attach(self, catch_up: Callable[[], None]) -> None:
+        """Have `catch_up` called before anything that stands in the air looks at it."""
+
     def control(self, temperature_C: float | None, humidity_percent: float | None) -> None:
         """Drive the air to a temperature and a humidity, from the time to which it was advanced."""
 
@@ -211,6 +214,7 @@ class SimulatedEspec(LineInstrument):
             "PRGM ERASE": self._erase,
         }
         self.power_on()
+        chamber.attach(self._catch_up)
 
     def power_on(self) -> None:
         """Come up in standby; set points, alarm limits and programs are kept."""

@@ -1,4 +1,4 @@
-"""A battery cell behind its two terminals: an equivalent circuit that any instrument can drive.
+"""A dummy cell: an equivalent circuit of known elements that any instrument can drive and be checked with.
 
 Open-circuit voltage: the fit of M. Chen and G. A. Rincon-Mora, IEEE Trans. Energy Convers. 21 (2006) 504,
 to a lithium-ion cell. In series with it an ohmic resistance and two resistors with a capacitor each, for

@@ -1,17 +1,19 @@
 """A climate chamber: its air is driven to a temperature and a humidity, as fast as its machinery can.
 
-Far from its target the air moves at the rate that heater or compressor allow; near it, as a damped
-second-order loop, so that it overshoots. Relative humidity is that over liquid water, as humidity sensors are
-calibrated; the controller moves it with one lag. Without control the air goes to the room's temperature and
-vapour pressure. Each of these is solved exactly.
+Far from its target the air moves at the rate that heater or compressor allow; near it, as a damped second-
+order loop, so that it overshoots. What stands in it can follow later how the air went. Relative humidity is
+that over liquid water, as humidity sensors are calibrated; the controller moves it with one lag. Without
+control the air goes to the room's temperature and vapour pressure. Each of these is solved exactly.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from sim_devices.physics.air_trace import AirTrace, straight_s
 from sim_devices.physics.moist_air import saturation_pressure_liquid_Pa
 from sim_devices.physics.relaxation import relax
 from ssblab.clock import Clock
@@ -95,6 +97,12 @@ class ClimateChamber:
         self._target_C: float | None = None
         self._target_percent: float | None = None
         self._near = False  # whether the loop has taken over from the full rate
+        self._trace = AirTrace(self._now_s, temperature_C)
+        self._controllers: list[Callable[[], None]] = []
+
+    def attach(self, catch_up: Callable[[], None]) -> None:
+        """Have a controller that runs a program brought up to now before a cell follows the air."""
+        self._controllers.append(catch_up)
 
     def control(self, temperature_C: float | None, humidity_percent: float | None) -> None:
         """Drive the air to a temperature and a humidity; None leaves the one or the other alone.
@@ -138,12 +146,12 @@ class ClimateChamber:
         dt_s = time_s - self._now_s
         if dt_s <= 0.0:
             return
-        self._now_s = time_s
         before_percent = self._true_percent()
-        if self._target_C is None:
-            self._relax_to_the_room(dt_s)
-        else:
-            self._approach(self._target_C, dt_s)
+        while self._now_s < time_s:
+            left_s = time_s - self._now_s
+            moved_s = min(left_s, self._move_straight(left_s))
+            self._now_s = time_s if moved_s == left_s else self._now_s + moved_s
+            self._trace.note(self._now_s, self.air_C)
         if self._target_percent is None:
             self._vapour_Pa, _ = relax(
                 self._vapour_Pa,
@@ -158,14 +166,30 @@ class ClimateChamber:
             percent = self._target_percent + (before_percent - self._target_percent) * left
             self._vapour_Pa = percent / 100.0 * saturation_pressure_liquid_Pa(self.air_C)
 
+    def air_until(self, from_s: float, until_s: float) -> tuple[float, float]:
+        """How the air went on from a time; see `sim_devices.physics.cell.RememberedSurroundings`."""
+        for catch_up in self._controllers:
+            catch_up()
+        self.advance_to(until_s)
+        return self._trace.piece(from_s, until_s)
+
     def _true_percent(self) -> float:
         return 100.0 * self._vapour_Pa / saturation_pressure_liquid_Pa(self.air_C)
 
-    def _relax_to_the_room(self, dt_s: float) -> None:
-        self.air_C = self._room_C + (self.air_C - self._room_C) * math.exp(-dt_s / self._passive_s)
-        self._rate_K_s = (self._room_C - self.air_C) / self._passive_s
+    def _move_straight(self, longest_s: float) -> float:
+        """Move the air as far as it goes nearly straight; for how long."""
+        if self._target_C is None:
+            return self._relax_to_the_room(longest_s)
+        return self._approach(self._target_C, longest_s)
 
-    def _approach(self, target_C: float, dt_s: float) -> None:
+    def _relax_to_the_room(self, longest_s: float) -> float:
+        away_K = self.air_C - self._room_C
+        dt_s = min(longest_s, straight_s(away_K / self._passive_s**2))
+        self.air_C = self._room_C + away_K * math.exp(-dt_s / self._passive_s)
+        self._rate_K_s = (self._room_C - self.air_C) / self._passive_s
+        return dt_s
+
+    def _approach(self, target_C: float, longest_s: float) -> float:
         """Go at full rate, then let the loop take over where its own acceleration begins at zero."""
         away_K = self.air_C - target_C
         up, down = self.rate_limits_K_min
@@ -175,14 +199,21 @@ class ClimateChamber:
             taken_over_K = 2.0 * self._damping * rate_K_s / self._frequency_per_s
             ahead_K = abs(away_K) - taken_over_K
             if ahead_K > 0.0:
-                ramp_s = min(dt_s, ahead_K / rate_K_s) if rate_K_s > 0.0 else dt_s
+                ramp_s = ahead_K / rate_K_s if rate_K_s > 0.0 else math.inf
+                self._near = ramp_s < longest_s
                 self._rate_K_s = -math.copysign(rate_K_s, away_K)
-                self.air_C += self._rate_K_s * ramp_s
-                dt_s -= ramp_s
-            self._near = dt_s > 0.0
-        if dt_s > 0.0:
-            away_K, self._rate_K_s = self._damped(self.air_C - target_C, self._rate_K_s, dt_s)
-            self.air_C = target_C + away_K
+                self.air_C += self._rate_K_s * min(longest_s, ramp_s)
+                return min(longest_s, ramp_s)
+            self._near = True
+        dt_s = min(longest_s, straight_s(self._largest_bend_K_s2(away_K)))
+        away_K, self._rate_K_s = self._damped(away_K, self._rate_K_s, dt_s)
+        self.air_C = target_C + away_K
+        return dt_s
+
+    def _largest_bend_K_s2(self, away_K: float) -> float:
+        """Second derivative that the loop may have from now on: its swing only gets smaller."""
+        braking_per_s = 2.0 * self._damping * self._frequency_per_s
+        return self._frequency_per_s**2 * abs(away_K) + braking_per_s * abs(self._rate_K_s)
 
     def _damped(self, away_K: float, rate_K_s: float, dt_s: float) -> tuple[float, float]:
         """Solve x'' + 2 d w x' + w^2 x = 0 over an interval, for d below 1."""

@@ -93,6 +93,11 @@ class SulfideMaterial:
         Heating temperature of the source.
     removal_activation_J_mol : float
         Activation energy of the removal; placeholder, plausible 60e3 to 120e3 (dehydration).
+    products_per_water : mapping
+        Species that stay on the surface, in mol per mol of water that has hydrolysed the sulfide. For
+        argyrodite the source names the three (GT-06), without amounts: LiCl is all chloride of the sulfide
+        consumed, Li2CO3 the lithium that neither chloride nor phosphate binds, Li2SO4 a placeholder,
+        plausible 0.01 to 0.2. For Li3PS4-LiI it names none: placeholders.
     """
 
     name: str
@@ -108,6 +113,7 @@ class SulfideMaterial:
     removal_per_s: float
     removal_temperature_C: float
     removal_activation_J_mol: float
+    products_per_water: Mapping[str, float]
 
     @property
     def sulfur_mol_g(self) -> float:
@@ -129,6 +135,7 @@ ARGYRODITE = SulfideMaterial(
     removal_per_s=2.5e-3,
     removal_temperature_C=170.0,
     removal_activation_J_mol=80e3,
+    products_per_water=MappingProxyType({"Li2CO3": 0.4 / 4.4, "Li2SO4": 0.05, "LiCl": 1.6 / 4.4}),
 )
 """Li(7-x)PS(6-x)Clx at x = 1.6, the usual superionic composition; x itself is not given in the source."""
 
@@ -146,6 +153,7 @@ LI3PS4_LII = SulfideMaterial(
     removal_per_s=2.5e-3,
     removal_temperature_C=100.0,
     removal_activation_J_mol=100e3,
+    products_per_water=MappingProxyType({"Li2CO3": 0.05, "Li2SO4": 0.05}),
 )
 """Glass-ceramic Li3PS4-LiI taken as 2 Li3PS4 . LiI; the ratio is not given in the source."""
 
@@ -280,6 +288,21 @@ class Electrolyte:
         """H2S given off since the pristine state, mol: one for each water that hydrolysed the sulfide."""
         return self.irreversible_mol
 
+    @property
+    def consumed_fraction(self) -> float:
+        """Share of the sulfide that has been hydrolysed; the rest has the structure it had."""
+        return self.irreversible_mol / self.sulfur_mol
+
+    def surface_products(self) -> dict[str, float]:
+        """True products of the hydrolysis, mol by formula, which an analysis of the surface would find.
+
+        They stay when the sample is heated in vacuum. A pristine sample has none: the mapping is empty.
+        """
+        if not self.irreversible_mol:
+            return {}
+        per_water = self.material.products_per_water
+        return {species: per_mol * self.irreversible_mol for species, per_mol in per_water.items()}
+
     def uptake_rate_mol_s(self, *, flow_mol_s: float, water_mole_fraction: float) -> float:
         """Momentary water uptake.
 
@@ -302,7 +325,7 @@ class Electrolyte:
         surface_mol_s = (
             self.material.uptake_mol_s_g
             * self.mass_g
-            * (1.0 - self.irreversible_mol / self.sulfur_mol)
+            * (1.0 - self.consumed_fraction)
             / (1.0 + held_mol / (self.material.passivation_mol_g * self.mass_g))
         )
         if flow_mol_s == 0.0 or surface_mol_s <= 0.0:

@@ -49,7 +49,16 @@ class Furnace:
         power_fraction : float
             Heater power, 0 to 1 of ``heater_power_W``; values outside are held to the range.
         """
-        power_W = min(max(power_fraction, 0.0), 1.0) * self.heater_power_W
         self.temperature_C, self.sensor_C = self._lags.advance(
-            self.temperature_C, self.sensor_C, self.ambient_C + power_W / self.loss_W_K, dt_s
+            self.temperature_C, self.sensor_C, self._level_C(power_fraction), dt_s
         )
+
+    def bend_K_s2(self, *, power_fraction: float) -> float:
+        """Second derivative of the temperature now, at a heater power as in `advance`; it gets smaller."""
+        time_constant_s = self.heat_capacity_J_K / self.loss_W_K
+        return (self.temperature_C - self._level_C(power_fraction)) / time_constant_s**2
+
+    def _level_C(self, power_fraction: float) -> float:
+        """Temperature at which heating and loss are equal."""
+        power_W = min(max(power_fraction, 0.0), 1.0) * self.heater_power_W
+        return self.ambient_C + power_W / self.loss_W_K

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sim_devices.physics.air_trace import AirTrace, straight_s
 from sim_devices.physics.furnace import Furnace
 from ssblab.clock import Clock
 
@@ -30,7 +31,7 @@ class Heater(Protocol):
 
 
 class Oven:
-    """One furnace with one controller.
+    """One furnace with one controller; what stands in it can follow later how its temperature went.
 
     Parameters
     ----------
@@ -70,6 +71,12 @@ class Oven:
         self.furnace = Furnace(
             heat_capacity_J_K=heat_capacity_J_K, loss_W_K=loss_W_K, heater_power_W=heater_power_W
         )
+        self._trace = AirTrace(self._now_s, self.furnace.temperature_C)
+
+    @property
+    def air_C(self) -> float:
+        """True temperature of the sample zone, when it was moved last."""
+        return self.furnace.temperature_C
 
     def attach(self, controller: Heater) -> None:
         """Let a controller drive the heater."""
@@ -77,17 +84,30 @@ class Oven:
 
     def temperature_C(self) -> float:
         """Temperature at the sensor now, with its noise."""
-        now_s = self._clock.monotonic()
-        while (left_s := now_s - self._now_s) > 0:
+        self.advance_to(self._clock.monotonic())
+        return self._look()
+
+    def advance_to(self, time_s: float) -> None:
+        """Move the oven to a monotonic time of the clock, with its controller; never back."""
+        while (left_s := time_s - self._now_s) > 0:
             acts = self._heater is not None and self._heater.acts
             step_s = min(left_s, _CONTROL_STEP_S) if acts else left_s
             self._step(step_s)
-            self._now_s += step_s
-        return self._look()
+
+    def air_until(self, from_s: float, until_s: float) -> tuple[float, float]:
+        """How the sample zone went on from a time; see `sim_devices.physics.cell.RememberedSurroundings`."""
+        self.advance_to(until_s)
+        return self._trace.piece(from_s, until_s)
 
     def _step(self, step_s: float) -> None:
         power = self._heater.output_fraction if self._heater and self.heater_works else 0.0
-        self.furnace.advance(step_s, power_fraction=power)
+        left_s = step_s
+        while left_s > 0.0:
+            moved_s = min(left_s, straight_s(self.furnace.bend_K_s2(power_fraction=power)))
+            self.furnace.advance(moved_s, power_fraction=power)
+            left_s -= moved_s
+            self._trace.note(self._now_s + step_s - left_s, self.furnace.temperature_C)
+        self._now_s += step_s
         if self._heater:
             self._heater.advance(step_s, self._look())
 

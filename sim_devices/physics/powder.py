@@ -26,15 +26,18 @@ the fall of the conductivity by compression of the lattice (from about 0.5 GPa o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim_devices.physics.contact import BLOCKING_CONTACT, ContactLaw
 from sim_devices.physics.random_walk import effective_conductivity
+from ssblab.clock import Clock
 
 __all__ = [
     "ARGYRODITE",
@@ -189,6 +192,20 @@ class PowderSample:
             raise ValueError(f"there is no powder {self.material!r}; there are {', '.join(POWDERS)}")
         object.__setattr__(self, "powder", POWDERS[self.material])
 
+    @classmethod
+    def of_sample(
+        cls,
+        clock: Clock,
+        generator: np.random.Generator,
+        sample: Mapping[str, Any],
+        *,
+        material: str = ARGYRODITE.name,
+        pressed_MPa: float = 0.0,
+    ) -> Self:
+        """Make the powder of a sample record; clock and generator are not used: it is moved by its press."""
+        area_mm2 = np.pi * (sample["diameter_mm"] / 2.0) ** 2
+        return cls(1e3 * sample["mass_g"], area_mm2, material, pressed_MPa)
+
     @property
     def solid_mm(self) -> float:
         """Thickness if there were no pores."""
@@ -198,6 +215,17 @@ class PowderSample:
     def initial_state(self) -> float:
         """Heckel density at the beginning."""
         return self.powder.heckel_density(self.pressed_MPa)
+
+    def present_state(self, state: float) -> float:
+        """Nothing but the press changes it."""
+        return state
+
+    def bear(self, pressure_MPa: float) -> None:
+        """It remembers by its state."""
+
+    def taken_out(self, state: float) -> Self:
+        """Pellet that remembers how it was pressed."""
+        return replace(self, pressed_MPa=self.powder.largest_pressure_MPa(state))
 
     def free_mm(self, state: float) -> float:
         """Thickness without load."""

@@ -1,10 +1,12 @@
-"""A press: a ram that is driven, a frame that gives, and a sample between the platens that creeps.
+"""A press: a ram that is driven, a frame that gives, and a body between the platens.
 
-The sample is elastic or a powder. An elastic one is a standard linear solid: a spring in parallel with a
-Maxwell element, so that its force relaxes at a fixed gap and it creeps under a constant force. The frame is a
-spring in series with it. Friction holds the ram back until the drive has wound up by a small distance. All of
-it is linear between two events, and solved exactly. A powder (`sim_devices.physics.powder`) densifies for
-good; its law is not linear, so it goes in short steps.
+The body is elastic, a powder or a battery cell. An elastic one is a standard linear solid: a spring in
+parallel with a Maxwell element, so that its force relaxes at a fixed gap and it creeps under a constant
+force. A cell is a spring whose thickness follows its charge; its contacts feel the pressure. The frame is a
+spring in series with the body. Friction holds the ram back until the drive has wound up by a small
+distance; at rest it holds more, so that the ram begins with a slip. All of it is linear between two events,
+and solved exactly. A powder (`sim_devices.physics.powder`) densifies for good; its law is not linear, so it
+goes in short steps.
 """
 
 from __future__ import annotations
@@ -17,13 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim_devices.physics.cell import Cell
 from sim_devices.physics.powder import PowderSample, air_gap_impedance
+from sim_devices.physics.pressed_body import PressedBody
 from ssblab.clock import Clock
 
-__all__ = ["PressFrame", "Sample"]
+__all__ = ["CellStack", "PressFrame", "Sample"]
 
 _BISECTIONS = 40
 _AT_END_MM = 1e-9
+_DAY_S = 86_400.0
+_FELT = 0.005  # relative change of the pressure that a cell is told: it must solve its equations anew
+_FELT_FROM_MPa = 1e-3
 
 
 @dataclass
@@ -57,6 +64,17 @@ class Sample:
     def initial_state(self) -> float:
         """Flow of the Maxwell element's dashpot at the beginning, mm: the state of the sample."""
         return 0.0
+
+    def present_state(self, state: float) -> float:
+        """Nothing but the press changes it."""
+        return state
+
+    def bear(self, pressure_MPa: float) -> None:
+        """It remembers by its state."""
+
+    def taken_out(self, state: float) -> Sample:
+        """It swells back."""
+        return self
 
     def touches(self, opening_mm: float, flow_mm: float) -> bool:
         """Whether the platens reach the sample, which has not yet swollen back from its last compression."""
@@ -107,7 +125,81 @@ class Sample:
         return air_gap_impedance(frequency_Hz, self.area_mm2, opening_mm + give_mm)
 
 
-def _sample(options: Mapping[str, Any]) -> Sample | PowderSample:
+_NOTHING = Sample(thickness_mm=1e-3, modulus_MPa=2e5, relaxing_share=0.0)  # steel meets steel
+
+
+class CellStack:
+    """A battery cell between insulated platens; its state is its thickness (mm) without load.
+
+    Parameters
+    ----------
+    cell : Cell
+        What is pressed.
+    modulus_MPa : float
+        Of the stack in compression, as a linear spring; placeholder, plausible 100 to 3000 (a laminate with
+        its foils; a dense sulfide has more, an elastic pad in the jig less).
+    """
+
+    def __init__(self, cell: Cell, *, modulus_MPa: float = 1000.0) -> None:
+        self.cell = cell
+        self.modulus_MPa = modulus_MPa
+        self._felt_MPa = cell.design.constraint_MPa
+
+    @property
+    def area_mm2(self) -> float:
+        """Of the electrodes."""
+        return 100.0 * self.cell.equations.area_cm2
+
+    @property
+    def initial_state(self) -> float:
+        """Thickness now."""
+        return self.present_state(0.0)
+
+    def present_state(self, state: float) -> float:
+        """Thickness now: it follows the charge."""
+        return 1e-3 * self.cell.thickness_um()
+
+    def touches(self, opening_mm: float, free_mm: float) -> bool:
+        """Whether the platens touch the cell."""
+        return opening_mm < free_mm
+
+    def force_N(self, opening_mm: float, free_mm: float, frame_N_mm: float) -> float:
+        """Force of two springs in series."""
+        give_mm_N = 1.0 / frame_N_mm + free_mm / (self.modulus_MPa * self.area_mm2)
+        return max(0.0, (free_mm - opening_mm) / give_mm_N)
+
+    def longest_step_s(
+        self, opening_mm: float, closing_mm_s: float, free_mm: float, frame_N_mm: float
+    ) -> float:
+        """How far `after` may go in one step: any time."""
+        return inf
+
+    def after(
+        self, step_s: float, opening_mm: float, closing_mm_s: float, free_mm: float, frame_N_mm: float
+    ) -> float:
+        """The press does not change it."""
+        return free_mm
+
+    def bear(self, pressure_MPa: float) -> None:
+        """Let the contacts of the cell feel a pressure that is not the same as before."""
+        change_MPa = abs(pressure_MPa - self._felt_MPa)
+        if change_MPa > _FELT * max(self._felt_MPa, _FELT_FROM_MPa):
+            self._felt_MPa = pressure_MPa
+            self.cell.press(pressure_MPa)
+
+    def impedance(
+        self, frequency_Hz: NDArray[np.float64], opening_mm: float, free_mm: float, frame_N_mm: float
+    ) -> NDArray[np.complex128]:
+        """Impedance between the platens, ohm: instruments meet the cell at its terminals, not here."""
+        return air_gap_impedance(frequency_Hz, self.area_mm2, max(opening_mm, free_mm))
+
+    def taken_out(self, free_mm: float) -> Cell:
+        """The cell, back in the clamp of its design."""
+        self.bear(self.cell.design.constraint_MPa)
+        return self.cell
+
+
+def _sample(options: Mapping[str, Any]) -> PressedBody:
     options = dict(options)
     kind = options.pop("kind", "elastic")
     if kind == "powder":
@@ -135,13 +227,28 @@ class PressFrame:
     thrust_N : float
         At which the drive stalls; placeholder.
     windup_mm : float
-        How far the drive must turn back before friction lets the ram follow; placeholder.
+        How far the drive must turn before friction lets the ram follow; placeholder, plausible 0 to 0.01.
+    slip_mm : float
+        How much further it must turn before a ram at rest breaks loose, which then slips by as much;
+        placeholder, plausible 0 to the windup.
     force_noise_N, displacement_noise_mm : float
         Standard deviation of a reading; placeholders.
+    drift_sd_N_day : float
+        Standard deviation of the drift rate over a lot of load cells; placeholder, plausible 0.5 to 20
+        (0.005 to 0.2 % of 10 kN in a day).
     position_mm : float
         Where the ram stands at the beginning.
     sample : mapping
         "kind": "elastic" (or no kind) and options of `Sample`, or "powder" and options of `PowderSample`.
+    cell : Cell, optional
+        What is between the platens at the beginning, in place of a sample.
+
+    Attributes
+    ----------
+    sample : PressedBody
+        What is between the platens.
+    zero_error_N : float
+        What the load cell reads too much without the drift; a change of it is a fault.
     """
 
     def __init__(
@@ -154,10 +261,13 @@ class PressFrame:
         frame_N_mm: float = 20000.0,
         thrust_N: float = 12000.0,
         windup_mm: float = 0.0005,
+        slip_mm: float = 0.0001,
         force_noise_N: float = 0.5,
         displacement_noise_mm: float = 0.00005,
+        drift_sd_N_day: float = 2.0,
         position_mm: float = 5.0,
         sample: Mapping[str, Any] | None = None,
+        cell: Cell | None = None,
     ) -> None:
         self._clock = clock
         self._generator = generator
@@ -166,20 +276,61 @@ class PressFrame:
         self.frame_N_mm = frame_N_mm
         self.thrust_N = thrust_N
         self.windup_mm = windup_mm
+        self.slip_mm = slip_mm
         self.force_noise_N = force_noise_N
         self.displacement_noise_mm = displacement_noise_mm
-        self.sample = _sample(sample or {})
+        self.zero_error_N = 0.0
+        of_lot = generator.spawn(1)[0]
+        self._drift_N_s = drift_sd_N_day * float(of_lot.standard_normal()) / _DAY_S
+        self._began_s = self._now_s = clock.monotonic()
+        self._advancing = False
         self._stalled = False
-        self._now_s = clock.monotonic()
         self._drive_mm = self._ram_mm = position_mm
-        self._state = self.sample.initial_state
         self._target_mm = position_mm
         self._speed_mm_s = 0.0
+        self._slides = False  # the ram has broken loose since the drive started
+        self._hold(CellStack(cell) if cell else _sample(sample or {}))
+
+    def mount(self, body: PressedBody | Cell) -> None:
+        """Put a body between the platens, as an operator does; what was there is taken out.
+
+        Raises
+        ------
+        ValueError
+            If the platens press on what is there, or are too close for the body.
+        """
+        if isinstance(body, Cell):
+            body = CellStack(body)
+        self.remove()
+        if body.touches(self.gap_mm - self._ram_mm, body.initial_state):
+            raise ValueError("the platens are too close for it; open the press first")
+        self._hold(body)
+
+    def remove(self) -> Any:
+        """Take out what is between the platens: the cell, or the sample as it was pressed.
+
+        Raises
+        ------
+        ValueError
+            If the platens press on it.
+        """
+        if self.true_force_N() > 0.0:
+            raise ValueError("the platens press on what is between them; open the press first")
+        body, state = self.sample, self._state
+        self._hold(_NOTHING)
+        return body.taken_out(state)
+
+    def _hold(self, body: PressedBody) -> None:
+        if isinstance(body, CellStack):
+            body.cell.attach(lambda: self.advance() if self.sample is body else None)
+        self.sample: PressedBody = body
+        self._state = body.initial_state
 
     def drive(self, target_mm: float, speed_mm_s: float) -> None:
         """Go to a position at a speed (> 0), from now on; whatever went on before is given up."""
         self.advance()
         self._stalled = False
+        self._slides = False
         self._target_mm, self._speed_mm_s = target_mm, abs(speed_mm_s)
 
     def halt(self) -> None:
@@ -204,8 +355,10 @@ class PressFrame:
         return self._now_s + left_mm / self._speed_mm_s if left_mm and self._speed_mm_s else None
 
     def force_N(self) -> float:
-        """Force on the load cell, compression positive, with the noise of a reading."""
-        return self.true_force_N() + self.force_noise_N * float(self._generator.standard_normal())
+        """Force as the load cell reads it, compression positive: it drifts, and is noisy."""
+        noise_N = self.force_noise_N * float(self._generator.standard_normal())
+        drift_N = self._drift_N_s * (self._clock.monotonic() - self._began_s)
+        return self.true_force_N() + self.zero_error_N + drift_N + noise_N
 
     def true_force_N(self) -> float:
         """Force on the load cell without noise."""
@@ -234,7 +387,7 @@ class PressFrame:
             If the sample is not a powder.
         """
         if not isinstance(self.sample, PowderSample):
-            raise TypeError("an elastic sample has no porosity")
+            raise TypeError("what is not a powder has no porosity")
         pressure_MPa = self.pressure_MPa()
         return self.sample.porosity(self._state, pressure_MPa)
 
@@ -247,7 +400,7 @@ class PressFrame:
             If the sample is not a powder.
         """
         if not isinstance(self.sample, PowderSample):
-            raise TypeError("an elastic sample has no conductivity")
+            raise TypeError("what is not a powder has no conductivity")
         pressure_MPa = self.pressure_MPa()
         return self.sample.conductivity_S_cm(self._state, pressure_MPa)
 
@@ -263,10 +416,20 @@ class PressFrame:
 
     def advance(self) -> None:
         """Bring the press up to the time of the clock."""
+        if self._advancing:  # a cell brings its press up to now before it tells its thickness
+            return
         left_s = self._clock.monotonic() - self._now_s
-        self._now_s += left_s
-        while left_s > 0.0:
-            left_s -= self._step(left_s)
+        if left_s <= 0.0:
+            return
+        self._advancing = True
+        try:
+            self._state = self.sample.present_state(self._state)
+            self._now_s += left_s
+            while left_s > 0.0:
+                left_s -= self._step(left_s)
+            self.sample.bear(self._force_N(self._ram_mm, self._state) / self.sample.area_mm2)
+        finally:
+            self._advancing = False
 
     def _step(self, longest_s: float) -> float:
         """Go on until the first of: end of the interval, arrival, friction overcome, contact, stall."""
@@ -284,8 +447,13 @@ class PressFrame:
         goal_mm = min(self._target_mm, end_mm) if direction > 0 else max(self._target_mm, end_mm)
         speed_mm_s = direction * self._speed_mm_s
         step_s = min(longest_s, (goal_mm - self._drive_mm) / speed_mm_s)
-        slack_mm = (self._ram_mm - self._drive_mm) * direction + self.windup_mm
+        held_mm = self.windup_mm + (0.0 if self._slides else self.slip_mm)
+        slack_mm = (self._ram_mm - self._drive_mm) * direction + held_mm
         stuck = slack_mm > _AT_END_MM
+        if not stuck and not self._slides:
+            self._slides = True
+            self._ram_mm += direction * self.slip_mm
+            self._ram_mm, self._state = self._state_after(0.0, 0.0)
         if stuck:
             step_s = min(step_s, slack_mm / self._speed_mm_s)
         ram_mm_s = 0.0 if stuck else speed_mm_s

@@ -45,6 +45,9 @@ class Wiring:
         Temperature of a thermocouple, or what tells it.
     thermocouple : str
         Its type.
+    offset_K : float
+        What that thermocouple is off, at any temperature; IEC 60584-1 allows 1.5 K for types E, J, K, N of
+        class 1 up to 375 degC, 0.5 K for T up to 125 degC.
     open : bool
         Whether a lead has come loose.
     """
@@ -53,6 +56,7 @@ class Wiring:
     source_ohm: float = 0.0
     temperature_C: float | Callable[[], float] | None = None
     thermocouple: str = "K"
+    offset_K: float = 0.0
     open: bool = False
 
     @property
@@ -72,10 +76,15 @@ class WiredTerminals:
         Of the noise.
     channels : mapping
         Number of a channel -> arguments of its `Wiring`. Channel 0 is the pair of terminals at the front.
+        A text such as "cell.positive_potential_V" leads to a method of something connected.
     noise_V, noise_K : float
         Standard deviation of the readings.
     cold_junction_C : float
         Temperature of the terminals.
+    cold_junction_error_K : float
+        What the scanner takes it for too warm; placeholder, plausible -1 to 1.
+    **connected
+        By role, what the channels lead to.
 
     Attributes
     ----------
@@ -92,12 +101,18 @@ class WiredTerminals:
         noise_V: float = 0.0,
         noise_K: float = 0.0,
         cold_junction_C: float = 25.0,
+        cold_junction_error_K: float = 0.0,
+        **connected: Any,
     ) -> None:
         self._generator = np.random.default_rng(0) if generator is None else generator
         self._noise_V = noise_V
         self._noise_K = noise_K
         self.cold_junction_C = cold_junction_C
-        self.wires = {int(channel): Wiring(**record) for channel, record in channels.items()}
+        self.cold_junction_error_K = cold_junction_error_K
+        self.wires = {
+            int(channel): Wiring(**{key: _led(told, connected) for key, told in record.items()})
+            for channel, record in channels.items()
+        }
 
     def voltage_V(self, channel: int, input_ohm: float) -> float:
         """Voltage that an input with a resistance sees at a channel."""
@@ -110,13 +125,14 @@ class WiredTerminals:
     def temperature_C(self, channel: int, thermocouple: str) -> float:
         """Temperature that the voltage of a channel stands for at a thermocouple of that type.
 
-        An open channel has no voltage, and so the temperature of the terminals.
+        An open channel has no voltage, and so the temperature that the terminals are taken for.
         """
         wire = self.wires.get(channel, Wiring())
+        terminals_C = self.cold_junction_C + self.cold_junction_error_K
         if wire.is_open:
-            return self.cold_junction_C
+            return terminals_C
         rise_K = self._source_V(wire) / (1e-6 * _SENSITIVITY_UV_K[thermocouple])
-        return self.cold_junction_C + rise_K + self._noise_K * float(self._generator.standard_normal())
+        return terminals_C + rise_K + self._noise_K * float(self._generator.standard_normal())
 
     def is_open(self, channel: int) -> bool:
         """Whether a test current finds no connection."""
@@ -126,9 +142,14 @@ class WiredTerminals:
         if wire.voltage_V is not None:
             return _now(wire.voltage_V)
         assert wire.temperature_C is not None
-        rise_K = _now(wire.temperature_C) - self.cold_junction_C
+        rise_K = _now(wire.temperature_C) + wire.offset_K - self.cold_junction_C
         return 1e-6 * _SENSITIVITY_UV_K[wire.thermocouple] * rise_K
 
 
 def _now(quantity: float | Callable[[], float]) -> float:
     return quantity() if callable(quantity) else quantity
+
+
+def _led(told: Any, connected: Mapping[str, Any]) -> Any:
+    role, _, method = str(told).partition(".")
+    return getattr(connected[role], method) if role in connected else told

@@ -235,6 +235,26 @@ def test_recovery_does_not_depend_on_the_measuring_temperature(material: Sulfide
     np.testing.assert_allclose((r1 - r2) / (r1 - r0), SEED_RECOVERY[material.name], atol=0.005)
 
 
+@BOTH_MATERIALS
+def test_products_are_as_much_as_was_hydrolysed_and_stay_in_vacuum(material: SulfideMaterial) -> None:
+    sample = Electrolyte(material)
+    assert sample.surface_products() == {}
+    assert sample.consumed_fraction == 0.0
+    expose(sample, 2.0)
+    found = sample.surface_products()
+    assert sum(found.values()) < sample.irreversible_mol
+    heat(sample, 2.0, material.removal_temperature_C)
+    assert sample.surface_products() == found
+    assert sample.consumed_fraction == pytest.approx(sample.h2s_released_mol / sample.sulfur_mol)
+
+
+def test_chloride_of_the_consumed_argyrodite_is_found_as_lithium_chloride() -> None:
+    sample = Electrolyte(ARGYRODITE)
+    expose(sample, 2.0)
+    consumed_mol = sample.consumed_fraction * sample.mass_g / molar_mass_g_mol(ARGYRODITE.formula)
+    assert sample.surface_products()["LiCl"] == pytest.approx(1.6 * consumed_mol)
+
+
 def test_formulas() -> None:
     assert atoms_per_formula("Li5.4PS4.4Cl1.6") == {"Li": 5.4, "P": 1.0, "S": 4.4, "Cl": 1.6}
     # By hand from IUPAC weights: 5.4*6.94 + 30.974 + 4.4*32.06 + 1.6*35.45.

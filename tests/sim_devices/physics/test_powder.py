@@ -152,6 +152,15 @@ def test_an_open_press_is_a_small_capacitor(sample):
     assert abs(z[0]) > 1e8
 
 
+def test_a_powder_of_a_sample_record(clock):
+    record = {"name": "a", "mass_g": 0.0802, "diameter_mm": 10.0}
+    made = PowderSample.of_sample(clock, np.random.default_rng(1), record, material=LI3PS4_GLASS.name)
+    assert made.mass_mg == pytest.approx(80.2)
+    assert made.area_mm2 == pytest.approx(AREA_MM2)
+    assert made.powder is LI3PS4_GLASS
+    assert made.pressed_MPa == 0.0
+
+
 def test_an_unknown_powder_is_refused():
     with pytest.raises(ValueError, match=r"no powder 'sand'; there are li5\.5ps4\.5cl1\.5, li3ps4-glass"):
         PowderSample(material="sand")

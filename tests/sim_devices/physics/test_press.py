@@ -1,7 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from sim_devices.physics.press import PressFrame
+from sim_devices.physics.cell import Cell
+from sim_devices.physics.powder import PowderSample
+from sim_devices.physics.press import PressFrame, Sample
 
 
 @pytest.fixture
@@ -274,3 +278,222 @@ def test_an_elastic_sample_neither_conducts_nor_has_pores(frame, clock):
 def test_an_unknown_kind_of_sample_is_refused(clock):
     with pytest.raises(ValueError, match="no kind of sample 'liquid'; there are elastic, powder"):
         PressFrame(clock, np.random.default_rng(1), sample={"kind": "liquid"})
+
+
+# --- what the load cell and friction do
+
+
+def test_the_load_cell_drifts_with_time_and_may_be_off(clock):
+    drifts_N = []
+    for seed in range(200):
+        frame = PressFrame(clock, np.random.default_rng(seed), force_noise_N=0.0, drift_sd_N_day=3.0)
+        clock.sleep(86_400.0)
+        drifts_N.append(frame.force_N())
+        assert frame.true_force_N() == 0.0
+    assert np.std(drifts_N) == pytest.approx(3.0, rel=0.2)
+    again = PressFrame(clock, np.random.default_rng(0), force_noise_N=0.0, drift_sd_N_day=3.0)
+    clock.sleep(86_400.0)
+    assert again.force_N() == pytest.approx(drifts_N[0])
+    again.zero_error_N = 50.0
+    assert again.force_N() == pytest.approx(drifts_N[0] + 50.0)
+
+
+def test_a_ram_at_rest_sticks_and_then_slips(clock):
+    frame = PressFrame(
+        clock, np.random.default_rng(1), force_noise_N=0.0, windup_mm=0.001, slip_mm=0.002, drift_sd_N_day=0.0
+    )
+    frame.drive(CONTACT_MM + 0.1, 0.1)
+    clock.sleep(5000.0)
+    held_N = frame.force_N()
+    assert held_N == pytest.approx((0.1 - 0.001) * series(FRAME_N_MM, SPRING_N_MM), rel=1e-6)
+    frame.drive(CONTACT_MM + 0.1 + 0.0015, 0.001)
+    clock.sleep(5000.0)
+    assert frame.force_N() == pytest.approx(held_N, rel=1e-6)  # less than the slip
+    frame.drive(CONTACT_MM + 0.1 + 0.003, 0.001)
+    clock.sleep(0.4)
+    assert frame.force_N() == pytest.approx(held_N, rel=1e-6)
+    clock.sleep(5000.0)
+    assert frame.force_N() == pytest.approx((0.103 - 0.001) * series(FRAME_N_MM, SPRING_N_MM), rel=1e-6)
+
+
+# --- what is put in and taken out
+
+
+def test_an_empty_press_meets_its_other_platen(frame, clock):
+    frame.remove()
+    frame.drive(frame.gap_mm - 0.05, 1.0)
+    clock.sleep(20.0)
+    assert frame.true_force_N() == 0.0
+    frame.drive(frame.gap_mm + 0.1, 1.0)
+    clock.sleep(20.0)
+    assert frame.true_force_N() == pytest.approx(0.1 * FRAME_N_MM, rel=0.02)
+
+
+def test_a_powder_remembers_outside_how_it_was_pressed(die, clock):
+    press_to(die, clock, 200.0)
+    open_(die, clock)
+    free_mm, porosity = die.sample.free_mm(die._state), die.porosity()
+    pellet = die.remove()
+    assert pellet.pressed_MPa == pytest.approx(200.0, rel=0.05)
+    other = PressFrame(clock, np.random.default_rng(2))
+    other.mount(pellet)
+    assert other.porosity() == pytest.approx(porosity, rel=1e-5)
+    assert other.sample.free_mm(other._state) == pytest.approx(free_mm, rel=1e-6)
+
+
+def test_mounting_takes_out_what_was_there(die):
+    die.mount(PowderSample(mass_mg=75.0, area_mm2=50.0))
+    assert die.sample.mass_mg == 75.0
+    assert die.porosity() == pytest.approx(0.55)
+
+
+def test_nothing_is_changed_under_load_or_without_room(frame, clock):
+    frame.drive(CONTACT_MM + 0.05, 1.0)
+    clock.sleep(20.0)
+    for change in (frame.remove, lambda: frame.mount(PowderSample())):
+        with pytest.raises(
+            ValueError, match=r"the platens press on what is between them; open the press first"
+        ):
+            change()
+    assert isinstance(frame.sample, Sample)
+    frame.drive(CONTACT_MM - 0.05, 1.0)
+    clock.sleep(5.0)
+    with pytest.raises(ValueError, match=r"the platens are too close for it; open the press first"):
+        frame.mount(PowderSample(mass_mg=1000.0))
+
+
+# --- a battery cell between the platens
+
+
+@pytest.fixture
+def cell(clock):
+    return Cell(clock, state_of_charge=0.0)
+
+
+@pytest.fixture
+def jig(clock, cell):
+    return PressFrame(
+        clock, np.random.default_rng(1), force_noise_N=0.0, displacement_noise_mm=0.0, windup_mm=0.0,
+        slip_mm=0.0, gap_mm=5.0, frame_N_mm=50_000.0, position_mm=0.0, cell=cell,
+    )  # fmt: skip
+
+
+def hold_pressure(jig, clock, pressure_MPa):
+    """Move the ram until the cell has a pressure."""
+    for _ in range(20):
+        missing_N = pressure_MPa * jig.sample.area_mm2 - jig.true_force_N()
+        if jig.true_force_N() == 0.0:
+            jig.drive(jig.gap_mm - jig._state + 0.01, 1.0)
+        else:
+            jig.drive(jig.position_mm() + missing_N / jig.frame_N_mm, 1.0)
+        clock.sleep(10.0)
+        if abs(missing_N) < 1.0:
+            break
+    assert jig.pressure_MPa() == pytest.approx(pressure_MPa, rel=1e-3)
+
+
+def test_frame_and_cell_share_the_way(jig, clock, cell):
+    jig.drive(jig.gap_mm - 0.1, 1.0)
+    clock.sleep(20.0)
+    free_mm = 1e-3 * cell.thickness_um()
+    cell_N_mm = 1000.0 * 400.0 / free_mm
+    assert jig.true_force_N() == pytest.approx((free_mm - 0.1) * series(50_000.0, cell_N_mm))
+    assert jig.true_distance_mm() == pytest.approx(free_mm - jig.true_force_N() / cell_N_mm)
+
+
+def charge(cell, clock):
+    cell.source_current(0.004, voltage_max_V=4.2)
+    clock.sleep(2.2 * 3600.0)
+
+
+def test_at_a_fixed_gap_the_force_breathes_with_the_charge(jig, clock, cell):
+    hold_pressure(jig, clock, 7.0)
+    thickness_um, force_N = cell.thickness_um(), jig.true_force_N()
+    charge(cell, clock)
+    grown_um = cell.thickness_um() - thickness_um
+    assert 0.01 < grown_um / thickness_um < 0.03
+    stiffness_N_mm = series(50_000.0, 1000.0 * 400.0 / 0.188)
+    assert jig.true_force_N() - force_N == pytest.approx(1e-3 * grown_um * stiffness_N_mm, rel=0.03)
+    cell.source_current(-0.004, voltage_min_V=2.5)
+    clock.sleep(2.2 * 3600.0)
+    assert jig.true_force_N() < force_N + 0.2e-3 * grown_um * stiffness_N_mm
+
+
+def test_under_a_constant_force_the_ram_gives_way(jig, clock, cell):
+    hold_pressure(jig, clock, 7.0)
+    thickness_um, distance_mm, position_mm = cell.thickness_um(), jig.true_distance_mm(), jig.position_mm()
+    cell.source_current(0.004, voltage_max_V=4.2)
+    for _ in range(22):
+        clock.sleep(360.0)
+        hold_pressure(jig, clock, 7.0)
+    grown_mm = 1e-3 * (cell.thickness_um() - thickness_um)
+    assert grown_mm > 0.002
+    assert jig.true_distance_mm() - distance_mm == pytest.approx(grown_mm, rel=0.02)
+    assert position_mm - jig.position_mm() == pytest.approx(grown_mm, rel=0.02)
+
+
+def test_the_contacts_of_the_cell_feel_the_press_and_remember(clock):
+    """Up, down and up again: the way down is better than the first way up, and the same as the second."""
+    cell = Cell(clock, design="bond-b", state_of_charge=0.5)
+    jig = PressFrame(
+        clock, np.random.default_rng(1), windup_mm=0.0, slip_mm=0.0, gap_mm=5.0, position_mm=0.0,
+        thrust_N=1e5, cell=cell,
+    )  # fmt: skip
+    high_Hz = np.array([1e3])
+
+    def resistance_ohm(pressure_MPa):
+        hold_pressure(jig, clock, pressure_MPa)
+        assert cell.equations.pressure_MPa == pytest.approx(pressure_MPa, rel=0.006)
+        return cell.impedance(high_Hz)[0].real
+
+    up, down, again = ([resistance_ohm(p) for p in way] for way in ((10, 50), (10,), (10, 50)))
+    assert up[0] > 1.2 * up[1]
+    assert up[1] < down[0] < 0.9 * up[0]
+    assert again == pytest.approx([down[0], up[1]], rel=0.02)
+
+
+def test_a_cell_is_told_only_pressures_that_differ(jig, clock, cell, monkeypatch):
+    hold_pressure(jig, clock, 7.0)
+    told = [cell.equations.pressure_MPa]
+    monkeypatch.setattr(cell, "press", told.append)
+    cell.source_current(0.004, voltage_max_V=4.2)
+    for _ in range(400):
+        clock.sleep(20.0)
+        cell.read()  # which brings the press up to now
+    assert 3 <= len(told) <= 13
+    assert all(abs(b / a - 1.0) > 0.005 for a, b in itertools.pairwise(told))
+    assert told[-1] == pytest.approx(jig.pressure_MPa(), rel=0.005)
+
+
+def test_a_cell_without_load_has_bad_contacts_and_back_in_its_clamp_good_ones(jig, clock, cell):
+    clamped_ohm = cell.ohmic_ohm
+    clock.sleep(1.0)
+    cell.read()
+    assert cell.equations.pressure_MPa == 0.0
+    assert cell.ohmic_ohm > 2.0 * clamped_ohm
+    assert jig.remove() is cell
+    assert cell.equations.pressure_MPa == cell.design.constraint_MPa
+    assert cell.ohmic_ohm == pytest.approx(clamped_ohm)
+    jig.drive(jig.gap_mm, 1.0)
+    clock.sleep(20.0)
+    cell.read()
+    assert cell.equations.pressure_MPa == cell.design.constraint_MPa
+
+
+def test_a_cell_is_put_into_a_press_and_its_platens_are_insulated(frame, clock, cell):
+    frame.mount(cell)
+    assert abs(frame.impedance(np.array([1e3]))[0]) > 1e7
+    with pytest.raises(TypeError, match="no porosity"):
+        frame.porosity()
+
+
+def test_weeks_at_rest_are_a_few_steps(jig, die, frame, clock, cell):
+    hold_pressure(jig, clock, 7.0)
+    press_to(die, clock, 100.0)
+    frame.drive(CONTACT_MM + 0.05, 1.0)
+    clock.sleep(42 * 86_400.0)
+    for rig, most in ((jig, 2), (frame, 8), (die, 40)):
+        steps, step = [], rig._step
+        rig._step = lambda longest_s, step=step, steps=steps: steps.append(longest_s) or step(longest_s)
+        rig.true_force_N()
+        assert len(steps) <= most

@@ -22,6 +22,17 @@ def test_a_thermocouple_is_a_voltage_against_the_terminals(clock):
     )  # the wrong type tells a wrong one
 
 
+def test_a_thermocouple_and_its_cold_junction_may_be_off(clock):
+    channels = {101: {"temperature_C": 60.0, "offset_K": 1.5}, 102: {"temperature_C": 60.0}, 103: {}}
+    terminals = WiredTerminals(clock, channels=channels, cold_junction_error_K=-0.4)
+    assert terminals.temperature_C(101, "K") == pytest.approx(61.1)
+    assert terminals.temperature_C(102, "K") == pytest.approx(59.6)
+    assert terminals.temperature_C(103, "K") == pytest.approx(24.6)
+    assert terminals.voltage_V(102, 10e6) == pytest.approx(
+        35 * 40.5e-6
+    )  # the voltage knows nothing of the error
+
+
 def test_a_voltage_is_far_from_any_temperature(clock):
     terminals = WiredTerminals(clock, channels={101: {"voltage_V": 3.7}})
     assert terminals.temperature_C(101, "K") > 10_000
@@ -63,3 +74,20 @@ def test_noise_comes_from_the_generator_alone(clock):
     assert statistics.stdev(temperatures) == pytest.approx(0.1, rel=0.2)
     assert readings(1) == (voltages, temperatures)
     assert readings(2) != (voltages, temperatures)
+
+
+def test_channels_lead_to_what_is_connected(clock):
+    class Cell:
+        def positive_potential_V(self):
+            return 4.0
+
+        def temperature_C(self):
+            return 60.0
+
+    channels = {
+        101: {"voltage_V": "cell.positive_potential_V"},
+        103: {"temperature_C": "cell.temperature_C", "thermocouple": "T"},
+    }
+    terminals = WiredTerminals(clock, channels=channels, cell=Cell())
+    assert terminals.voltage_V(101, 10e6) == 4.0
+    assert terminals.temperature_C(103, "T") == pytest.approx(60.0)
