@@ -14,6 +14,7 @@ from bluesky import Msg, RunEngine
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cell_physics import cell_costs
 from benchmarks.cyclers import cycler_polls
 from benchmarks.steps import program_checks
 from benchmarks.streaming import INTERVAL_S, READINGS, streamed
@@ -146,6 +147,7 @@ def main() -> None:
     console.print(table)
     cycler_polls(console)
     program_checks(console)
+    cell_costs(console)
 
 
 def _rate(duration_s: float) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import threading
 
 import pytest
@@ -9,6 +10,11 @@ from devices.instrument import Instrument
 from sim_devices.wire import Wires
 from ssblab.clock import VirtualClock
 from ssblab.station import build_devices, build_laboratory, load_station
+
+pytest_plugins = ["tests.ground_truth_table"]
+
+
+station = functools.cache(load_station)  # a tenth of a second for the shelf, once for each of its devices
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def wires(clock):
 @pytest.fixture
 def lab(clock):
     """The simulated laboratory of the station `sim`, with a seed of its own."""
-    lab = build_laboratory(load_station("sim").simulated, clock)
+    lab = build_laboratory(station("sim").simulated, clock)
     yield lab
     lab.close()
 
@@ -49,7 +55,7 @@ def lab(clock):
 @pytest.fixture
 def devices(clock, lab):
     """All devices of the station `sim` on the simulated laboratory, connected; by name."""
-    devices = build_devices(load_station("sim"), {"clock": clock}, {}, lab.addresses)
+    devices = build_devices(station("sim"), {"clock": clock}, {}, lab.addresses)
     for device in devices.values():
         device.connect()
     yield devices
@@ -64,15 +70,15 @@ def put_on_shelf(clock):
 
     Gives the laboratory and the devices by name.
     """
-    station = load_station("shelf")
+    shelf = station("shelf")
     opened = []
 
     def with_parts(name):
-        return {name}.union(*(with_parts(part) for part in station.devices[name].uses.values()))
+        return {name}.union(*(with_parts(part) for part in shelf.devices[name].uses.values()))
 
     def put(name):
         names = with_parts(name)
-        whole = station.simulated
+        whole = shelf.simulated
         instruments = {part: record for part, record in whole.instruments.items() if part in names}
         used = set()
         for record in instruments.values():
@@ -82,8 +88,8 @@ def put_on_shelf(clock):
             whole.model_copy(update={"things": things, "instruments": instruments, "samples": {}}), clock
         )
         opened.append(lab.close)
-        records = {part: record for part, record in station.devices.items() if part in names}
-        part_of_station = station.model_copy(update={"devices": records})
+        records = {part: record for part, record in shelf.devices.items() if part in names}
+        part_of_station = shelf.model_copy(update={"devices": records})
         devices = build_devices(part_of_station, {"clock": clock}, {}, lab.addresses)
         opened.extend(device.link.close for device in devices.values() if isinstance(device, Instrument))
         for part in [*(part for part in devices if part != name), name]:

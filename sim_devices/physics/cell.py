@@ -9,12 +9,12 @@ read off the solution.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import LSODA
+from scipy.integrate import BDF, LSODA, DenseOutput, OdeSolver
 
 from sim_devices.physics.cell_design import DESIGNS, CellDesign
 from sim_devices.physics.cell_equations import CellEquations, Side, Source, State
@@ -22,15 +22,18 @@ from sim_devices.physics.constants import ROOM_TEMPERATURE_C
 from sim_devices.physics.contact import Contact, bonding_study_contacts
 from ssblab.clock import Clock
 
-__all__ = ["Cell", "Surroundings"]
+__all__ = ["Cell", "RememberedSurroundings", "Surroundings"]
 
 _Array = NDArray[np.float64]
 
 _RELATIVE_TOLERANCE = 1e-5  # with those of `CellEquations.tolerances`: errors below 0.1 mV
 _RESOLUTION_S = 1e-3  # to which the end of a step is found
 _FIRST_STEP_S = 1e-8  # it begins with an explicit method, which needs a step as short as the fastest state
+# Where next to nothing changes, LSODA may not find out that the equations are stiff, and stay with the short
+# steps of its explicit method, all alike, which it leaves after some twenty otherwise.
+_PATIENT_STEPS, _ALIKE = 50, 0.01
 _FOREVER_S = 1e9
-_SETTLED_K = 0.02  # by which the surroundings may change between two looks and count as constant
+_SETTLED_K = 0.02  # by which the surroundings may be off the straight line that is followed
 _CAPACITY_SIGMA, _LARGEST_DEVIATION = 0.01, 0.03  # of a lot (GT-18)
 _RESISTANCE_SIGMA = 0.03  # of a lot; placeholder, plausible 0.01 to 0.1
 _OXIDATION_SHOWS = 0.02  # share of the sites lost above which products of the oxidation are found
@@ -39,10 +42,23 @@ _OXIDATION_SHOWS = 0.02  # share of the sites lost above which products of the o
 class Surroundings(Protocol):
     """What a cell stands in."""
 
-    air_C: float
+    @property
+    def air_C(self) -> float:
+        """Temperature when it was moved last, degC."""
 
     def advance_to(self, time_s: float) -> None:
         """Bring `air_C` to a monotonic time of the clock."""
+
+
+@runtime_checkable
+class RememberedSurroundings(Surroundings, Protocol):
+    """Surroundings that know how they went; of others, a cell takes it that they went straight."""
+
+    def air_until(self, from_s: float, until_s: float) -> tuple[float, float]:
+        """Bring `air_C` to the second time; when the piece ends that goes on at the first, and with what.
+
+        The piece is straight, and ends at the second time at the latest.
+        """
 
 
 class Cell:
@@ -114,8 +130,9 @@ class Cell:
         self._source = Source()
         self._drivers: list[Callable[[], None]] = []
         self._now_s = clock.monotonic()
-        self._ahead: LSODA | None = None  # has solved up to some time from now on
-        self._solution: Callable[[float], _Array] = lambda _: self._state
+        self._steps_alike = 0
+        self._ahead: OdeSolver | None = None  # has solved up to some time from now on
+        self._solution: DenseOutput | None = None  # of its last step, once it was asked for
         self.shorted_at_s = math.nan
         if surroundings:
             surroundings.advance_to(self._now_s)
@@ -184,6 +201,11 @@ class Cell:
         self.read()
         return self.equations.thickness_um(self._state)
 
+    def layers_um(self) -> tuple[float, float, float]:
+        """Thicknesses of positive electrode, separator and negative electrode now."""
+        self.read()
+        return self.equations.layers_um(self._state)
+
     def impedance(self, frequency_Hz: _Array, side: Side = "cell") -> NDArray[np.complex128]:
         """Impedance now, for a signal so small that all is linear.
 
@@ -220,19 +242,25 @@ class Cell:
             Monotonic time that was reached.
         """
         until_s = self._clock.monotonic() if until_s is None else until_s
-        if until_s > self._now_s:
-            self._look_around(until_s)
+        straight_s = self._now_s
         while self._now_s < until_s:
+            if self._now_s >= straight_s:
+                straight_s = self._look_around(until_s)
             solver = self._solver()
             if solver.t <= self._now_s:
                 self._step(solver)
-                self._solution = solver.dense_output()
-            reached_s = self._first_s(self._rules_otherwise, min(until_s, solver.t))
-            if ended and ended(*self.equations.terminals(self._solution(reached_s))):
-                self._place(self._first_s(lambda y: ended(*self.equations.terminals(y)), reached_s))
+            reached_s = min(straight_s, solver.t)
+            state = self._solved(reached_s)
+            ruled_otherwise = self._rules_otherwise(state)
+            if ruled_otherwise:
+                reached_s = self._first_s(self._rules_otherwise, reached_s)
+                state = self._solved(reached_s)
+            if ended and ended(*self.equations.terminals(state)):
+                reached_s = self._first_s(lambda y: ended(*self.equations.terminals(y)), reached_s)
+                self._place(reached_s, self._solved(reached_s))
                 break
-            self._place(reached_s)
-            if self._rules_otherwise(self._state):
+            self._place(reached_s, state)
+            if ruled_otherwise:
                 self._restart()
         return self._now_s
 
@@ -248,6 +276,27 @@ class Cell:
             negative.contact_resistance_ohm_cm2(pressure_MPa),
         )
         self._restart()
+
+    def stand_in(self, surroundings: Surroundings) -> None:
+        """Be put into a chamber or an oven now."""
+        self.advance()
+        self._surroundings = surroundings
+        surroundings.advance_to(self._now_s)
+        self.equations.ambient_C = (self._now_s, surroundings.air_C, 0.0)
+        self._restart()
+
+    @classmethod
+    def of_sample(
+        cls, clock: Clock, generator: np.random.Generator, sample: Mapping[str, Any], **hidden: Any
+    ) -> Self:
+        """Make the cell of a sample record, which knows its capacity and area, and what nobody knows."""
+        return cls(
+            clock,
+            generator,
+            capacity_Ah=1e-3 * sample["capacity_mAh"],
+            area_cm2=sample["area_cm2"],
+            **hidden,
+        )
 
     def heat(self, temperature_C: float) -> None:
         """Have it at a temperature from now on, all through."""
@@ -307,8 +356,8 @@ class Cell:
 
     @property
     def gassed(self) -> bool:
-        """Whether its electrolyte has made so much gas that sites are cut off by it (more than 0.1 %)."""
-        return float(self._state[State.GAS]) > 1e-3
+        """Whether its electrolyte has made so much gas that sites are cut off by it (more than 1 %)."""
+        return float(self._state[State.GAS]) > 0.01
 
     def _drive(self, source: Source, at_s: float | None) -> None:
         self.advance(at_s)
@@ -322,22 +371,30 @@ class Cell:
         self.equations.rule = self.equations.rule_of(self._source, self._state)
         self.voltage_V, self.current_A = self.equations.terminals(self._state)
 
-    def _look_around(self, until_s: float) -> None:
-        """Follow the surroundings: straight from where they were last seen to where they are."""
+    def _look_around(self, until_s: float) -> float:
+        """Follow the surroundings along a straight line; when it ends.
+
+        As long as the line of before leads there, it goes on, and what was solved ahead stays good.
+        """
         if self._surroundings is None:
-            return
+            return until_s
+        if isinstance(self._surroundings, RememberedSurroundings):
+            end_s, end_C = self._surroundings.air_until(self._now_s, until_s)
+        else:
+            self._surroundings.advance_to(until_s)
+            end_s, end_C = until_s, self._surroundings.air_C
         began_s, ambient_C, rate_K_s = self.equations.ambient_C
-        ambient_C += rate_K_s * (self._now_s - began_s)
-        self._surroundings.advance_to(until_s)
-        change_K = self._surroundings.air_C - ambient_C
-        if rate_K_s or abs(change_K) > _SETTLED_K:
-            moving = abs(change_K) > _SETTLED_K
-            rate_K_s = change_K / (until_s - self._now_s) if moving else 0.0
+        if abs(ambient_C + rate_K_s * (end_s - began_s) - end_C) > _SETTLED_K:
+            ambient_C += rate_K_s * (self._now_s - began_s)
+            change_K = end_C - ambient_C
+            rate_K_s = change_K / (end_s - self._now_s) if abs(change_K) > _SETTLED_K else 0.0
             self.equations.ambient_C = (self._now_s, ambient_C, rate_K_s)
             self._restart()
+        return end_s
 
-    def _solver(self) -> LSODA:
+    def _solver(self) -> OdeSolver:
         if self._ahead is None:
+            self._steps_alike = 0
             self._ahead = LSODA(
                 self.equations.derivative,
                 self._now_s,
@@ -348,30 +405,61 @@ class Cell:
                 jac=self.equations.jacobian,
                 first_step=_FIRST_STEP_S,
             )
+        elif self._steps_alike >= _PATIENT_STEPS and self._ahead.t <= self._now_s:
+            self._steps_alike = 0
+            self._ahead = BDF(  # type: ignore[call-overload]  # the stubs know no array as atol
+                self.equations.derivative,
+                self._now_s,
+                self._state,
+                _FOREVER_S,
+                rtol=_RELATIVE_TOLERANCE,
+                atol=self.equations.tolerances(),
+                jac=self.equations.jacobian,
+            )
         return self._ahead
 
-    def _step(self, solver: LSODA) -> None:
-        problem = solver.step()
-        if solver.status == "failed":
+    def _step(self, solver: OdeSolver) -> None:
+        self._solution = None
+        before_s, problem = solver.step_size or 0.0, None
+        try:
+            problem = solver.step()
+        except UserWarning as warning:  # LSODA warns besides
+            solver.status, problem = "failed", str(warning)
+        if solver.status != "failed":
+            longer_s = (solver.step_size or 0.0) - before_s
+            alike = isinstance(solver, LSODA) and abs(longer_s) < _ALIKE * before_s
+            self._steps_alike = self._steps_alike + 1 if alike else 0
+        elif isinstance(solver, LSODA):
+            self._steps_alike = _PATIENT_STEPS
+        else:
             raise ArithmeticError(f"the cell's equations could not be solved at {solver.t} s: {problem}")
 
     def _rules_otherwise(self, state: _Array) -> bool:
         """Whether the source has come to a limit in a state, or left one."""
         return self.equations.rule_of(self._source, state) != self.equations.rule
 
+    def _solved(self, time_s: float) -> _Array:
+        """State at a time within the last step of the solver."""
+        assert self._ahead is not None
+        if time_s == self._ahead.t:
+            return np.array(self._ahead.y)
+        if self._solution is None:
+            self._solution = self._ahead.dense_output()
+        return np.asarray(self._solution(time_s))
+
     def _first_s(self, true_of: Callable[[_Array], bool], high_s: float) -> float:
-        """First time after now at which something is true of the state; `high_s` if it is not true then."""
-        low_s = self._now_s if true_of(self._solution(high_s)) else high_s
+        """First time after now at which something is true of the state, which is true at `high_s`."""
+        low_s = self._now_s
         while high_s - low_s > _RESOLUTION_S:
             middle_s = 0.5 * (low_s + high_s)
-            if true_of(self._solution(middle_s)):
+            if true_of(self._solved(middle_s)):
                 high_s = middle_s
             else:
                 low_s = middle_s
         return high_s
 
-    def _place(self, time_s: float) -> None:
-        self._state, self._now_s = self._solution(time_s), time_s
+    def _place(self, time_s: float, state: _Array) -> None:
+        self._state, self._now_s = state, time_s
         self.voltage_V, self.current_A = self.equations.terminals(self._state)
         if math.isnan(self.shorted_at_s) and self.shorted:
             self.shorted_at_s = time_s

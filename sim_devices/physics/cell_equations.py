@@ -51,11 +51,17 @@ MODE_SHARES = np.array([0.67945, 1.15671, 2.38753, 4.73318, 9.30109, 18.39968, 4
 MODE_SHARES *= 1.0 / (15.0 * float(np.sum(MODE_SHARES / MODE_RATES)))
 _MODES = len(MODE_RATES)
 
-_HF_F_cm2 = 5e-9  # beside the resistance between particles: as `ContactLaw.capacitance_F_cm2`
+_HF_F_cm2 = 1.5e-8  # beside the resistance between particles: as `ContactLaw.capacitance_F_cm2`
 _COLLECTORS_ohm_cm2 = 0.5  # placeholder, plausible 0.1 to 2
 _HEAT_CAPACITY_J_K_cm2 = 0.75  # placeholder, plausible 0.3 to 1.5: a laminate and its share of the jig
 _HEAT_LOSS_W_K_cm2 = 5e-3  # placeholder, plausible 2e-3 to 2e-2
-_FREEZING_K = 3.0  # conductivity falls e-fold in it, below freezing; placeholder
+_FASTEST_GAS_PER_S = 1e-4  # that all sites do not go at once far above; placeholder
+_TEMPERATURE_DIGITS = 4  # to which rates follow the temperature: they change by less than a solver's error
+_HOTTEST_C = 200.0  # beyond which a cell is destroyed: rates stay as they are there
+_NUCLEATION_V = 1e-3  # below which lithium is deposited where none is yet; placeholder, plausible 0 to 0.03
+_LATE_V = 2e-5  # by which a held voltage is left late: twice what a step of the solver may be wrong by
+_LEAST_LEFT = 1e-3  # share of sites or contact that stays
+_FREEZING_K = 1.5  # conductivity falls e-fold in it, below freezing; placeholder
 _LARGEST_SHORT_S = 1.0
 _OXIDATION_V = 4.55  # where the rate of oxidation is given
 _FILM_BELOW_V = 1.0
@@ -109,17 +115,22 @@ class Source:
     high_V: float = math.inf
     limit_A: float = math.inf
 
-    def rule(self, rest_V: float, ohm: float, short_S: float) -> Rule:
-        """What it comes to at a cell that shows rest_V + ohm * current, with a short beside it."""
-        current_A = self.current_A
+    def rule(self, rest_V: float, ohm: float, short_S: float, held: Rule) -> Rule:
+        """What it comes to at a cell that shows rest_V + ohm * current, with a short beside it.
+
+        A voltage that is `held` is left a little late: a solver's errors would move it to and fro.
+        """
+        current_A, late_V = self.current_A, 0.0 if held.voltage_V is None else _LATE_V
         if current_A is None:
             wanted_A = (self.voltage_V - rest_V) / ohm + short_S * self.voltage_V
-            if abs(wanted_A) <= self.limit_A:
+            if abs(wanted_A) <= self.limit_A + late_V / ohm:
                 return Rule(voltage_V=self.voltage_V)
             return Rule(current_A=math.copysign(self.limit_A, wanted_A))
         voltage_V = (rest_V + current_A * ohm) / (1.0 + short_S * ohm)
-        if current_A and not self.low_V <= voltage_V <= self.high_V:
-            return Rule(voltage_V=self.high_V if voltage_V > self.high_V else self.low_V)
+        if current_A and voltage_V > self.high_V - late_V:
+            return Rule(voltage_V=self.high_V)
+        if current_A and voltage_V < self.low_V + late_V:
+            return Rule(voltage_V=self.low_V)
         return Rule(current_A=current_A)
 
 
@@ -185,6 +196,10 @@ class _Half:
         self.exchange_A = area_cm2 * loading / (2.0 * per_V * design.transfer_ohm_cm2)
         self.diffusion_s = (1e-4 * design.radius_um) ** 2 / design.diffusivity_cm2_s
 
+    def left_C(self, lost: float) -> float:
+        """Charge of the sites that are left where a share of them is lost."""
+        return self.sites_C * max(1.0 - lost, _LEAST_LEFT)
+
     def surface(self, z: list[float]) -> float:
         """Content at the surface of the particles."""
         return sum(z[self.at + 1 : self.at + 2 + _MODES])
@@ -231,13 +246,14 @@ class _Warmth:
         grain_ohm = scale * electrolyte.grain_ohm_cm2 / ionic
         self.hf_ohm = grain_ohm + positive_ohm
         self.hf_share = 0.5 * grain_ohm / self.hf_ohm  # of it, between reference and negative electrode
-        self.concentration_ohm = scale * electrolyte.concentration_ohm_cm2 / ionic
+        ionic_ohm = self.separator_ohm + sum(layers_ohm)
+        self.concentration_ohm = ionic_ohm * (1.0 / electrolyte.transference - 1.0)
         self.concentration_s = electrolyte.concentration_s / ionic
         oxidation = electrolyte.oxidation * rates.oxidation_per_day / 86400.0
         self.oxidation_per_s = oxidation * arrhenius(rates.oxidation_J_mol, temperature_C)
         self.film_per_s = rates.film_per_day / 86400.0 * arrhenius(rates.film_J_mol, temperature_C)
-        gassing = math.exp(min(0.1 * (temperature_C - electrolyte.gassing_C), 5.0))
-        self.gas_per_s = rates.gas_per_day / 86400.0 * gassing
+        gassing_per_s = rates.gas_per_day / 86400.0 / arrhenius(rates.gas_J_mol, electrolyte.gassing_C)
+        self.gas_per_s = min(gassing_per_s * arrhenius(rates.gas_J_mol, temperature_C), _FASTEST_GAS_PER_S)
         self.plating_A = 1e-3 * rates.plating_mA_cm2 * area_cm2
         self.critical_A = 1e-3 * area_cm2 * electrolyte.critical_mA_cm2
         self.critical_A *= arrhenius(electrolyte.activation_J_mol, temperature_C)
@@ -304,6 +320,7 @@ class CellEquations:
             loading,
         )  # fmt: skip
         self.halves = (self.positive, self.negative)
+        self._few_C = 3.6 * design.rates.dissolution_mAh_cm2 * area_cm2
         self._warmth: _Warmth | None = None
 
     def changed(self) -> None:
@@ -327,7 +344,7 @@ class CellEquations:
         tolerance = np.full(State.SIZE, 1e-6)  # shares
         tolerance[[State.HF_V, State.CONCENTRATION_V, State.POSITIVE, State.NEGATIVE]] = 1e-5
         tolerance[[State.OXIDISED_C, State.FILM_C, State.PLATED_C, State.DEAD_C]] = 1e-6 * charge_C
-        tolerance[State.SHORT_S] = 1e-9
+        tolerance[State.SHORT_S] = 1e-8
         tolerance[State.TEMPERATURE_C] = 1e-4
         tolerance[State.CHARGE_C] = 1e-6 * charge_C
         tolerance[State.ENERGY_J] = 4e-6 * charge_C
@@ -362,42 +379,50 @@ class CellEquations:
         slopes[State.HF_V, State.HF_V] = -hf_per_s
         slopes[State.CONCENTRATION_V, State.CONCENTRATION_V] = -1.0 / warmth.concentration_s
         slopes[State.TEMPERATURE_C, State.TEMPERATURE_C] = -_HEAT_LOSS_W_K_cm2 / _HEAT_CAPACITY_J_K_cm2
-        for index, half in enumerate(self.halves):
+        inner_A, voltage_V, _ = self._currents(z, warmth)
+        for index, (half, stripping_A) in enumerate(zip(self.halves, (inner_A, -inner_A), strict=True)):
             transfer_S, by_content_A = self._slopes(half, z, warmth)
-            contents = slice(half.at + 1, half.at + 2 + _MODES)
-            slopes[half.at, half.at] = -transfer_S / half.double_layer_F
-            if not half.is_metal:
-                by_state = np.full(2 + _MODES, by_content_A)
-                by_state[0] = transfer_S
-                slopes[half.at, contents] = -by_content_A / half.double_layer_F
-                filled = np.append(1.0, MODE_SHARES) / (half.sites_C * (1.0 - z[half.lost]))
-                slopes[contents, half.at : half.at + 2 + _MODES] = -np.outer(filled, by_state)
-                modes = np.arange(half.at + 2, half.at + 2 + _MODES)
-                slopes[modes, modes] -= warmth.mode_per_s[index]
-        inner_A, *_ = self._currents(z, warmth)
-        face_V = z[State.NEGATIVE] - inner_A * warmth.face_ohm
-        if face_V < 0.0 and not self.negative.is_metal:
-            plating_S = (
-                2.0 * warmth.plating_A * warmth.per_V * math.cosh(max(warmth.per_V * face_V, -_STRAIGHT))
+            if half.is_metal:
+                slopes[half.at, half.at] = -transfer_S / half.double_layer_F
+                slopes[half.voids, half.voids] = self._closing_per_s(half, stripping_A, warmth)
+                continue
+            end = half.at + 2 + _MODES
+            per_C = np.full(2 + _MODES, 1.0 / (half.left_C(z[half.lost])))
+            per_C[0] = 1.0 / half.double_layer_F
+            per_C[2:] *= MODE_SHARES
+            by_state = np.full(2 + _MODES, -by_content_A)
+            by_state[0] = -transfer_S
+            slopes[half.at : end, half.at : end] = np.outer(per_C, by_state)
+            slopes.flat[(half.at + 2) * (State.SIZE + 1) : end * (State.SIZE + 1) : State.SIZE + 1] -= (
+                warmth.mode_per_s[index]
             )
-            slopes[State.NEGATIVE, State.NEGATIVE] -= plating_S / self.negative.double_layer_F
-        at_rest = [State.HF_V, State.CONCENTRATION_V, State.POSITIVE, State.NEGATIVE]
-        signs = np.array([1.0, 1.0, 1.0, -1.0])
+        if not self.positive.is_metal:
+            slopes[State.POSITIVE, State.POSITIVE] -= (
+                self._oxidation(z, warmth)[1] / self.positive.double_layer_F
+            )
         per_A = np.array([
             hf_per_s * warmth.hf_ohm,
             warmth.concentration_ohm / warmth.concentration_s,
             1.0 / self.positive.double_layer_F,
             -1.0 / self.negative.double_layer_F,
         ])  # fmt: skip
-        slopes[np.ix_(at_rest, at_rest)] += self.rule.slope_S(warmth.ohm, z[State.SHORT_S]) * np.outer(
-            per_A, signs
-        )
+        slope_S = self.rule.slope_S(warmth.ohm, z[State.SHORT_S])
+        slopes[_AT_ONCE] += slope_S * np.outer(per_A, _AT_ONCE_SIGNS)
+        if not self.negative.is_metal:
+            by_voltages = _FACE - slope_S * warmth.face_ohm * _AT_ONCE_SIGNS
+            self._plating_slopes(
+                z, slopes, z[State.NEGATIVE] - inner_A * warmth.face_ohm, by_voltages, warmth
+            )
+        if self.rule.voltage_V is None:
+            slopes[_AT_ONCE[0].ravel(), State.SHORT_S] = (
+                -per_A * voltage_V / (1.0 + z[State.SHORT_S] * warmth.ohm)
+            )
         return slopes
 
     def rule_of(self, source: Source, y: _Array) -> Rule:
         """What a source comes to in a state."""
         z = y.tolist()
-        return source.rule(_at_once_V(z), self._at(z[State.TEMPERATURE_C]).ohm, z[State.SHORT_S])
+        return source.rule(_at_once_V(z), self._at(z[State.TEMPERATURE_C]).ohm, z[State.SHORT_S], self.rule)
 
     def terminals(self, y: _Array) -> tuple[float, float]:
         """Voltage (V) and current (A) in a state."""
@@ -425,7 +450,7 @@ class CellEquations:
         """Charge between empty and full at rest, with the sites and the lithium that are left."""
         if self.positive.is_metal:
             return self.capacity_Ah
-        charge_C = [half.sites_C * (1.0 - float(y[half.lost])) for half in self.halves]
+        charge_C = [half.left_C(float(y[half.lost])) for half in self.halves]
         x, other = float(y[State.POSITIVE + 1]), float(y[State.NEGATIVE + 1])
 
         def excess_V(passed_C: float, voltage_V: float) -> float:
@@ -440,11 +465,21 @@ class CellEquations:
         ends_C = [brentq(excess_V, -reach_C, reach_C, (volts,)) for volts in (low_V, high_V)]
         return float(ends_C[1] - ends_C[0]) / 3600.0
 
+    def layers_um(self, y: _Array) -> tuple[float, float, float]:
+        """Thicknesses of positive electrode, separator and negative electrode without metal.
+
+        Sites that are cut off stay swollen, half full on average.
+        """
+        layers_um = []
+        for half in self.halves:
+            lost = float(y[half.lost])
+            filled = (1.0 - lost) * float(y[half.at + 1]) + 0.5 * lost
+            layers_um.append(1e4 * half.thickness_cm * (1.0 + half.design.swelling * filled))
+        return layers_um[0], self.design.electrolyte.separator_um, layers_um[1]
+
     def thickness_um(self, y: _Array) -> float:
         """Thickness of collectors (20 um together), electrodes, separator, and deposited lithium."""
-        total_um = 20.0 + self.design.electrolyte.separator_um
-        for half in self.halves:
-            total_um += 1e4 * half.thickness_cm * (1.0 + half.design.swelling * float(y[half.at + 1]))
+        total_um = 20.0 + sum(self.layers_um(y))
         lithium_C = float(y[State.PLATED_C] + y[State.DEAD_C])
         if self.negative.design.material == "li":
             lithium_C += float(y[State.CHARGE_C])
@@ -492,6 +527,7 @@ class CellEquations:
         return sites_C, (empty, negative_empty), (full, negative_full)
 
     def _at(self, temperature_C: float) -> _Warmth:
+        temperature_C = round(min(temperature_C, _HOTTEST_C), _TEMPERATURE_DIGITS)
         if self._warmth is None or self._warmth.temperature_C != temperature_C:
             self._warmth = _Warmth(self, temperature_C)
         return self._warmth
@@ -519,7 +555,7 @@ class CellEquations:
         surface = half.surface(z)
         argument = warmth.per_V * (z[half.at] - half.potential.potential_V(surface))
         exchange_A = warmth.exchange_A[0 if half is self.positive else 1]
-        exchange_A *= half.filling(surface) * (1.0 - z[half.voids]) / self._growth(half, z)
+        exchange_A *= half.filling(surface) * max(1.0 - z[half.voids], _LEAST_LEFT) / self._growth(half, z)
         return 2.0 * exchange_A * _sinh(argument)
 
     def _slopes(self, half: _Half, z: list[float], warmth: _Warmth) -> tuple[float, float]:
@@ -528,7 +564,7 @@ class CellEquations:
         open_V, slope_V = half.potential.at(surface)
         argument = warmth.per_V * (z[half.at] - open_V)
         exchange_A = warmth.exchange_A[0 if half is self.positive else 1]
-        exchange_A *= half.filling(surface) * (1.0 - z[half.voids]) / self._growth(half, z)
+        exchange_A *= half.filling(surface) * max(1.0 - z[half.voids], _LEAST_LEFT) / self._growth(half, z)
         transfer_S = 2.0 * exchange_A * warmth.per_V * math.cosh(min(abs(argument), _STRAIGHT))
         by_content_A = -transfer_S * slope_V
         if not half.is_metal and surface * (1.0 - surface) > _LEAST_FILLING:
@@ -537,12 +573,14 @@ class CellEquations:
 
     def _fill(self, half: _Half, z: list[float], rates: list[float], out_A: float, warmth: _Warmth) -> None:
         """Let a current take lithium out of the particles."""
-        content_per_s = -out_A / (half.sites_C * (1.0 - z[half.lost]))
+        content_per_s = -out_A / (half.left_C(z[half.lost]))
         rates[half.at + 1] = content_per_s
         first = half.at + 2
         mode_per_s = warmth.mode_per_s[0 if half is self.positive else 1]
-        for i in range(_MODES):
-            rates[first + i] = _SHARES[i] * content_per_s - mode_per_s[i] * z[first + i]
+        rates[first : first + _MODES] = [
+            share * content_per_s - rate * mode
+            for share, rate, mode in zip(_SHARES, mode_per_s, z[first : first + _MODES], strict=True)
+        ]
         cracked_C = 0.5 * half.design.cracking_per_cycle * abs(out_A)
         left = 1.0 - z[half.lost]
         rates[half.lost] += cracked_C / (3600.0 * self.capacity_Ah) * left + rates[State.GAS] * left
@@ -555,13 +593,23 @@ class CellEquations:
             self._metal_rates(half, z, rates, inner_A, warmth)
             return
         rates[State.GAS] = warmth.gas_per_s * (1.0 - z[State.GAS])
-        argument = 2.0 * design.rates.oxidation_transfer * warmth.per_V * (z[half.at] - _OXIDATION_V)
-        lost_per_s = warmth.oxidation_per_s * math.exp(min(argument, _STRAIGHT))
+        lost_per_s, _ = self._oxidation(z, warmth)
         oxidation_A = lost_per_s * design.rates.oxidation_electrons * half.sites_C
         rates[half.at] = (inner_A - out_A - oxidation_A) / half.double_layer_F
         rates[State.OXIDISED_C] = oxidation_A
         rates[half.lost] = lost_per_s * (1.0 - z[half.lost])
         self._fill(half, z, rates, out_A, warmth)
+
+    def _oxidation(self, z: list[float], warmth: _Warmth) -> tuple[float, float]:
+        """Share of the sites that oxidation cuts off, 1/s; slope of its current with the potential, S."""
+        half, aged = self.positive, self.design.rates
+        per_V = 2.0 * aged.oxidation_transfer * warmth.per_V
+        argument = per_V * (z[half.at] - _OXIDATION_V)
+        lost_per_s = warmth.oxidation_per_s * math.exp(min(argument, _STRAIGHT))
+        slope_S = (
+            per_V * lost_per_s * aged.oxidation_electrons * half.sites_C if argument < _STRAIGHT else 0.0
+        )
+        return lost_per_s, slope_S
 
     def _negative_rates(self, z: list[float], rates: list[float], inner_A: float, warmth: _Warmth) -> None:
         half = self.negative
@@ -578,17 +626,52 @@ class CellEquations:
 
     def _plate(self, z: list[float], rates: list[float], face_V: float, warmth: _Warmth) -> float:
         """Lithium deposition at a potential of the face of the negative electrode; its current."""
-        aged, plated_C = self.design.rates, z[State.PLATED_C]
-        current_A = -2.0 * warmth.plating_A * _sinh(warmth.per_V * face_V)
+        dead_share = self.design.rates.dead_share
+        current_A, *_ = self._plating(z, face_V, warmth)
         if face_V < 0.0:
-            rates[State.PLATED_C] = (1.0 - aged.dead_share) * current_A
-            rates[State.DEAD_C] = aged.dead_share * current_A
+            rates[State.PLATED_C] = (1.0 - dead_share) * current_A
+            rates[State.DEAD_C] = dead_share * current_A
             self._grow_short(z, rates, current_A)
-            return current_A
-        few_C = 3.6 * aged.dissolution_mAh_cm2 * self.area_cm2
-        current_A *= max(plated_C, 0.0) / (max(plated_C, 0.0) + few_C)
-        rates[State.PLATED_C] = current_A
+        else:
+            rates[State.PLATED_C] = current_A
         return current_A
+
+    def _plating(self, z: list[float], face_V: float, warmth: _Warmth) -> tuple[float, float, float]:
+        """Current of the deposition; its slopes with the potential (S) and with what is deposited (1/s).
+
+        On the share of the face that has lithium it begins at 0 V, elsewhere within a millivolt below.
+        Dissolution comes to a limit.
+        """
+        about_C = abs(z[State.PLATED_C]) + self._few_C
+        bare = 1.0 - z[State.PLATED_C] / about_C
+        waits = math.exp(min(face_V / _NUCLEATION_V, 0.0))
+        share = 1.0 - bare * waits
+        argument = warmth.per_V * face_V
+        if face_V < 0.0:
+            driven, slope = _sinh(argument), math.cosh(max(argument, -_STRAIGHT))
+        else:
+            driven = math.tanh(argument)
+            slope = 1.0 - driven**2
+        whole_A = -2.0 * warmth.plating_A * driven
+        slope_S = -2.0 * warmth.plating_A * warmth.per_V * slope * share
+        if face_V < 0.0:
+            slope_S -= whole_A * bare * waits / _NUCLEATION_V
+        return whole_A * share, slope_S, whole_A * waits * self._few_C / about_C**2
+
+    def _plating_slopes(
+        self, z: list[float], slopes: _Array, face_V: float, by_voltages: _Array, warmth: _Warmth
+    ) -> None:
+        """Add the slopes of `_plate`, given those of the face's potential with the voltages in series."""
+        _, slope_S, per_s = self._plating(z, face_V, warmth)
+        aged, stays, row = self.design.rates, 1.0, _AT_ONCE[1].ravel()
+        if face_V < 0.0:
+            stays -= aged.dead_share
+            left = max(1.0 - z[State.SHORT_S] / _LARGEST_SHORT_S, 0.0)
+            slopes[State.SHORT_S, row] = aged.short_S_per_mAh / 3.6 * left * slope_S * by_voltages
+        slopes[State.PLATED_C, row] = stays * slope_S * by_voltages
+        slopes[State.PLATED_C, State.PLATED_C] = stays * per_s
+        slopes[State.NEGATIVE, row] += slope_S / self.negative.double_layer_F * by_voltages
+        slopes[State.NEGATIVE, State.PLATED_C] = per_s / self.negative.double_layer_F
 
     def _grow_short(self, z: list[float], rates: list[float], current_A: float) -> None:
         left = max(1.0 - z[State.SHORT_S] / _LARGEST_SHORT_S, 0.0)
@@ -598,14 +681,26 @@ class CellEquations:
         self, half: _Half, z: list[float], rates: list[float], stripping_A: float, warmth: _Warmth
     ) -> None:
         """Voids below a lithium metal; growth through the electrolyte where it is deposited too fast."""
-        if half.design.material != "li":
+        if not self._has_voids(half):
             return
         voids = z[half.voids]
-        stripped_mA_cm2 = 1e3 * stripping_A / self.area_cm2
-        rates[half.voids] = VOIDS.rate_per_s(voids, stripped_mA_cm2, self.pressure_MPa, warmth.temperature_C)
-        excess = -stripping_A / (1.0 - voids) / warmth.critical_A - 1.0
+        rates[half.voids] = self._voids_per_s(voids, stripping_A, warmth)
+        excess = -stripping_A / max(1.0 - voids, _LEAST_LEFT) / warmth.critical_A - 1.0
         if excess > 0.0:
             self._grow_short(z, rates, -stripping_A * min(excess, 1.0))
+
+    def _has_voids(self, half: _Half) -> bool:
+        return half.design.material == "li" and not self.design.electrolyte.is_liquid
+
+    def _voids_per_s(self, voids: float, stripping_A: float, warmth: _Warmth) -> float:
+        stripped_mA_cm2 = 1e3 * stripping_A / self.area_cm2
+        return VOIDS.rate_per_s(voids, stripped_mA_cm2, self.pressure_MPa, warmth.temperature_C)
+
+    def _closing_per_s(self, half: _Half, stripping_A: float, warmth: _Warmth) -> float:
+        """Slope of the growth of voids with the voids there are; it is straight."""
+        if not self._has_voids(half):
+            return 0.0
+        return self._voids_per_s(1.0, stripping_A, warmth) - self._voids_per_s(0.0, stripping_A, warmth)
 
     def _interface(
         self, half: _Half, z: list[float], s: NDArray[np.complex128], warmth: _Warmth
@@ -616,12 +711,16 @@ class CellEquations:
         if not half.is_metal:
             mode_per_s = warmth.mode_per_s[0 if half is self.positive else 1]
             modes = MODE_SHARES / (s[..., None] + np.array(mode_per_s))
-            content = (1.0 / s + modes.sum(axis=-1)) / (half.sites_C * (1.0 - z[half.lost]))
+            content = (1.0 / s + modes.sum(axis=-1)) / (half.left_C(z[half.lost]))
             faradaic_S = transfer_S / (1.0 + by_content_A * content)
         return np.asarray(1.0 / (s * half.double_layer_F + faradaic_S))
 
 
 _SHARES: list[float] = MODE_SHARES.tolist()
+# Where the voltages stand that make up that of the cell, and their signs.
+_AT_ONCE = np.ix_(*2 * [[State.HF_V, State.CONCENTRATION_V, State.POSITIVE, State.NEGATIVE]])
+_AT_ONCE_SIGNS = np.array([1.0, 1.0, 1.0, -1.0])
+_FACE = np.array([0.0, 0.0, 0.0, 1.0])  # of them, what is at the negative electrode's face
 _LITHIUM_um_cm2_C = (
     1e4 * 6.94 / 0.534 / FARADAY_C_mol
 )  # molar mass over density: thickness of deposited lithium
@@ -634,5 +733,7 @@ def _at_once_V(z: list[float]) -> float:
 
 def _sinh(argument: float) -> float:
     """Hyperbolic sine that goes on straight for large arguments."""
-    bound = min(max(argument, -_STRAIGHT), _STRAIGHT)
+    if -_STRAIGHT < argument < _STRAIGHT:
+        return math.sinh(argument)
+    bound = math.copysign(_STRAIGHT, argument)
     return math.sinh(bound) + (argument - bound) * math.cosh(bound)

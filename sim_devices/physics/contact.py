@@ -67,7 +67,7 @@ class ContactLaw:
     resistance_ohm_cm2: float
     loading_exponent: float = 1.5
     unloading_exponent: float = 0.76
-    capacitance_F_cm2: float = 5e-9
+    capacitance_F_cm2: float = 1.5e-8
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.unloading_exponent < self.loading_exponent:

@@ -9,12 +9,19 @@ material    fitted in x         source
 nmc         0.2661 to 0.9084    C.-H. Chen et al., J. Electrochem. Soc. 167 (2020) 080534: the NMC811 of an
                                 LG M50 cell. Used from 0.02 on, where the formula goes on smoothly.
 graphite    0.0279 to 0.9014    the same paper: the graphite with some SiOx of that cell. Used up to 0.98.
-licoo2      0.5 to 0.99         P. Ramadass et al., J. Electrochem. Soc. 151 (2004) A196, table I
+licoo2      0.5 to 0.99         P. Ramadass et al., J. Electrochem. Soc. 151 (2004) A196, of the content
+                                itself (as P. Northrop et al., J. Electrochem. Soc. 158 (2011) A1461)
+li-rich     none                placeholder: straight from 4.65 to 3.0 V, on average 3.6 to 3.8 V as published
+                                discharges of Li1.2Mn0.54Ni0.13Co0.13O2; the plateau of the first charge at
+                                4.5 V, which never comes back, is not modelled
+li-v-s      none                placeholder: from 3.0 to 1.5 V, about 2.2 V in the middle, as sulfides of
+                                lithium and vanadium have
 si          0.05 to 0.95        M. Verbrugge, D. Baker, X. Xiao, J. Electrochem. Soc. 163 (2016) A262: mean of
                                 the fits for lithiation and delithiation; their hysteresis, about 0.2 V, is
                                 not modelled. x = 1 is Li3.75Si.
 in-li       none                0.62 V: In with LiIn, the usual counter electrode of sulfide cells
-                                (A. L. Santhosha et al., Batteries & Supercaps 2 (2019) 524)
+                                (A. L. Santhosha et al., Batteries & Supercaps 2 (2019) 524), as long as
+                                it has both phases: between 0 and 50 % lithium
 li          none                0 V by definition
 ==========  ==================  =====================================================================
 
@@ -74,6 +81,16 @@ def _licoo2(x: _Array) -> _Array:
     return np.asarray(above(x**2) / below(x**2))
 
 
+def _li_rich(x: _Array) -> _Array:
+    """Placeholder for a layered oxide rich in lithium."""
+    return np.asarray(4.75 - 2.0 * x - 0.7 * x**14)
+
+
+def _li_v_s(x: _Array) -> _Array:
+    """Placeholder for a sulfide of lithium and vanadium."""
+    return np.asarray(2.5 - 0.5 * x + 0.9 * np.exp(-12.0 * x) - 0.6 * x**10)
+
+
 def _si(x: _Array) -> _Array:
     """Verbrugge et al. 2016, mean of lithiation and delithiation."""
     lithiation = np.polynomial.Polynomial(
@@ -123,7 +140,7 @@ class OpenCircuit:
         i = min(max(int(place), 0), _INTERVALS - 1)
         c3, c2, c1, c0 = self._pieces[i]
         t = place - i
-        beyond = t - min(max(t, 0.0), 1.0)  # 0 in the table
+        beyond = 0.0 if 0.0 <= t <= 1.0 else t - min(max(t, 0.0), 1.0)  # of the table
         t -= beyond
         slope = (3.0 * c3 * t + 2.0 * c2) * t + c1
         return ((c3 * t + c2) * t + c1) * t + c0 + slope * beyond, slope * self._per_interval
@@ -160,7 +177,7 @@ class _Flat(OpenCircuit):
         return math.nan
 
 
-MATERIALS = ("nmc", "graphite", "licoo2", "si", "in-li", "li")
+MATERIALS = ("nmc", "graphite", "licoo2", "li-rich", "li-v-s", "si", "in-li", "li")
 
 
 @cache
@@ -173,6 +190,10 @@ def open_circuit(material: str) -> OpenCircuit:
             return OpenCircuit("graphite", _graphite, 0.0, 0.98)
         case "licoo2":
             return OpenCircuit("licoo2", _licoo2, 0.5, 0.99)
+        case "li-rich":
+            return OpenCircuit("li-rich", _li_rich, 0.0, 1.0)
+        case "li-v-s":
+            return OpenCircuit("li-v-s", _li_v_s, 0.0, 1.0)
         case "si":
             return OpenCircuit("si", _si, 0.05, 0.95)
         case "in-li":
