@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from sim_devices.physics.constants import ROOM_TEMPERATURE_C
 from sim_devices.physics.contact import Contact, bonding_study_contacts
 from ssblab.clock import Clock
 
-__all__ = ["Cell", "RememberedSurroundings", "Surroundings"]
+__all__ = ["Cell", "Surroundings"]
 
 _Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ _OXIDATION_SHOWS = 0.02  # share of the sites lost above which products of the o
 
 
 class Surroundings(Protocol):
-    """What a cell stands in."""
+    """What a cell stands in; it knows how its air went."""
 
     @property
     def air_C(self) -> float:
@@ -48,11 +48,6 @@ class Surroundings(Protocol):
 
     def advance_to(self, time_s: float) -> None:
         """Bring `air_C` to a monotonic time of the clock."""
-
-
-@runtime_checkable
-class RememberedSurroundings(Surroundings, Protocol):
-    """Surroundings that know how they went; of others, a cell takes it that they went straight."""
 
     def air_until(self, from_s: float, until_s: float) -> tuple[float, float]:
         """Bring `air_C` to the second time; when the piece ends that goes on at the first, and with what.
@@ -378,11 +373,7 @@ class Cell:
         """
         if self._surroundings is None:
             return until_s
-        if isinstance(self._surroundings, RememberedSurroundings):
-            end_s, end_C = self._surroundings.air_until(self._now_s, until_s)
-        else:
-            self._surroundings.advance_to(until_s)
-            end_s, end_C = until_s, self._surroundings.air_C
+        end_s, end_C = self._surroundings.air_until(self._now_s, until_s)
         began_s, ambient_C, rate_K_s = self.equations.ambient_C
         if abs(ambient_C + rate_K_s * (end_s - began_s) - end_C) > _SETTLED_K:
             ambient_C += rate_K_s * (self._now_s - began_s)
@@ -415,6 +406,7 @@ class Cell:
                 rtol=_RELATIVE_TOLERANCE,
                 atol=self.equations.tolerances(),
                 jac=self.equations.jacobian,
+                first_step=_FIRST_STEP_S,
             )
         return self._ahead
 

@@ -167,7 +167,7 @@ class ClimateChamber:
             self._vapour_Pa = percent / 100.0 * saturation_pressure_liquid_Pa(self.air_C)
 
     def air_until(self, from_s: float, until_s: float) -> tuple[float, float]:
-        """How the air went on from a time; see `sim_devices.physics.cell.RememberedSurroundings`."""
+        """How the air went on from a time; see `sim_devices.physics.cell.Surroundings`."""
         for catch_up in self._controllers:
             catch_up()
         self.advance_to(until_s)

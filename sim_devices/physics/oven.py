@@ -95,7 +95,7 @@ class Oven:
             self._step(step_s)
 
     def air_until(self, from_s: float, until_s: float) -> tuple[float, float]:
-        """How the sample zone went on from a time; see `sim_devices.physics.cell.RememberedSurroundings`."""
+        """How the sample zone went on from a time; see `sim_devices.physics.cell.Surroundings`."""
         self.advance_to(until_s)
         return self._trace.piece(from_s, until_s)
 

@@ -459,6 +459,10 @@ class Ramp:
     def advance_to(self, time_s):
         self.air_C = 25.0 + time_s / 60.0
 
+    def air_until(self, from_s, until_s):
+        self.advance_to(until_s)
+        return until_s, self.air_C
+
 
 def test_it_follows_what_it_stands_in_with_its_lag(make):
     cell = make(surroundings=Ramp())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sim_devices.physics.cell import Cell, RememberedSurroundings
+from sim_devices.physics.cell import Cell
 from sim_devices.physics.climate_chamber import ClimateChamber
 from sim_devices.physics.oven import Oven
 
@@ -30,11 +30,6 @@ class Power:
 
     def advance(self, dt_s, temperature_C):
         pass
-
-
-def test_both_remember_how_they_went(chamber, oven):
-    assert isinstance(chamber, RememberedSurroundings)
-    assert isinstance(oven, RememberedSurroundings)
 
 
 def test_a_cell_starts_with_the_air_and_follows_a_ramp_with_its_lag(clock, chamber):
