@@ -100,9 +100,9 @@ def temperatures(axes: Axes) -> None:
         for temperature_C in celsius:
             cell = Cell(VirtualClock(epoch=0), design=name, state_of_charge=1.0)
             cell.heat(temperature_C)
-            capacities.append(max(discharge(cell, 0.2)[0], default=0.0))
+            capacities.append(max(discharge(cell, 0.1)[0], default=0.0))
         axes.plot(celsius, capacities, "o-", label=label)
-    axes.set(xlabel="temperature / degC", ylabel="capacity at 0.2C / mAh")
+    axes.set(xlabel="temperature / degC", ylabel="capacity at 0.1C / mAh")
     axes.legend()
 
 
