@@ -67,7 +67,7 @@ _OXIDATION_V = 4.55  # where the rate of oxidation is given
 _FILM_BELOW_V = 1.0
 _EMPTY_V = 3.55  # potential of the positive electrode of an empty full cell
 _LEAST_FILLING = 2.5e-3  # of x (1 - x): the exchange current never vanishes
-_STRAIGHT = 20.0  # a hyperbolic sine goes on straight beyond this argument
+_STRAIGHT = 12.0  # the exponentials of overpotentials go on straight, or stay, beyond this argument
 
 
 class State:
