@@ -9,7 +9,7 @@ import re
 import sqlite3
 import stat
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ import platformdirs
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    import numpy
     import pyarrow
     import xarray
     from databroker.v1 import Broker
@@ -368,7 +369,11 @@ def open_catalog(where: str | Path | None = None, *, api_key_file: str | Path | 
     CatalogError
         If the folder or the server does not open.
     """
-    client = open_client(where, api_key_file)
+    return as_broker(open_client(where, api_key_file))
+
+
+def as_broker(client: Any) -> "Broker":
+    """Give an open catalog (`open_client`) as `open_catalog` does."""
     from databroker.v1 import Broker
 
     db = Broker(client)
@@ -469,8 +474,6 @@ def run_data(run: Any) -> RunData:
 
 
 def _plain(value: Any) -> Any:
-    from collections.abc import Mapping
-
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -487,21 +490,28 @@ def stream_nodes(run: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _dataset(stream: Any) -> "xarray.Dataset":
+    described = stream.metadata["data_keys"]
+    return dataset(stream_columns(stream), {key: of.get("units") or "" for key, of in described.items()})
+
+
+def dataset(columns: dict[str, Any], units: Mapping[str, str]) -> "xarray.Dataset":
+    """Make the dataset of a stream of its columns: `seq_num`, `time` and the data, as numpy arrays."""
     import numpy as np
     import xarray
 
-    described = stream.metadata["data_keys"]
-    columns = stream_columns(stream)
+    columns = dict(columns)
     # A run that is being filed may have more rows in one part than in another at the moment of reading.
     length = min((len(values) for values in columns.values()), default=0)
     times = np.asarray(columns.pop("time")[:length], dtype=float)
-    dataset = xarray.Dataset(coords={"time": ("time", times, {"units": "s"})})
-    dataset = dataset.assign_coords(seq_num=("time", columns.pop("seq_num")[:length]))
+    variables: dict[str, Any] = {}
+    coordinates = {
+        "time": ("time", times, {"units": "s"}),
+        "seq_num": ("time", columns.pop("seq_num")[:length]),
+    }
     for name, values in columns.items():
-        shape = values.shape[1:]
-        dims = ("time", *(f"{name}_{axis}" for axis, _ in enumerate(shape)))
-        dataset[name] = (dims, values[:length], {"units": described.get(name, {}).get("units") or ""})
-    return dataset
+        dims = ("time", *(f"{name}_{axis}" for axis, _ in enumerate(values.shape[1:])))
+        variables[name] = (dims, values[:length], {"units": units.get(name, "")})
+    return xarray.Dataset(variables, coordinates)
 
 
 def stream_columns(stream: Any) -> dict[str, Any]:
@@ -509,14 +519,15 @@ def stream_columns(stream: Any) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for key, node in stream.items():
         if node.structure_family == "table":
-            table = node.read()
-            for column in node.columns:
-                if not column.startswith("ts_"):
-                    values = table[column].to_numpy()
-                    columns[column] = values.astype(str) if _is_text(values) else values
+            columns |= _table_columns(node.read())
         else:
             columns[key] = node.read()
     return columns
+
+
+def _table_columns(table: Any) -> dict[str, Any]:
+    columns = {name: table[name].to_numpy() for name in table.columns if not name.startswith("ts_")}
+    return {name: values.astype(str) if _is_text(values) else values for name, values in columns.items()}
 
 
 def _is_text(values: Any) -> bool:
@@ -566,7 +577,7 @@ class RunWriter:
 
     def stop(self, doc: Document, **notes: object) -> None:
         """File the stop document: it marks the run as complete, so it comes last."""
-        unfit = sum(stream.unfit for stream in self._streams.values())
+        unfit = sum(stream.layout.unfit for stream in self._streams.values())
         provenance = {**self._provenance, **notes, **({"unfit_values": unfit} if unfit else {})}
         self._run.update_metadata({"stop": _storable(doc), _PROVENANCE: provenance}, drop_revision=True)
 
@@ -577,51 +588,67 @@ def _storable(doc: Any) -> Any:
     return truncate_json_overflow(doc)
 
 
-class _StreamWriter:
-    """One stream of a run: a table for scalars and an array node for each array."""
+class StreamLayout:
+    """How the events of a stream become columns: scalars of a table, and arrays beside it.
 
-    def __init__(self, run: Any, descriptor: Document, table_name: str) -> None:
+    Parameters
+    ----------
+    descriptor
+        The stream's first descriptor.
+
+    Attributes
+    ----------
+    keys
+        What the descriptor says of each data key, but for what is kept in files outside.
+    unfit
+        Count of values that the descriptor's type or shape has no place for; they are missing.
+    """
+
+    def __init__(self, descriptor: Document) -> None:
         import pyarrow as pa
-        from tiled.structures.core import Spec
 
         self.unfit = 0
-        keys = {key: d for key, d in descriptor["data_keys"].items() if "external" not in d}
-        self._shapes = {k: tuple(d.get("shape") or ()) for k, d in keys.items() if d["dtype"] == "array"}
-        self._arrays: dict[str, Any] = {}
-        self._dims: dict[int, str] = {}
+        self.keys = {key: d for key, d in descriptor["data_keys"].items() if "external" not in d}
+        self._shapes = {k: tuple(d.get("shape") or ()) for k, d in self.keys.items() if d["dtype"] == "array"}
         types = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "string": pa.string()}
-        names = column_names(keys)
+        names = column_names(self.keys)
         self._sources: dict[str, tuple[str, str]] = {}
         fields = [("seq_num", pa.int64()), ("time", pa.float64())]
-        for key, described in keys.items():
+        for key, described in self.keys.items():
             if key not in self._shapes:
                 self._sources[names[key]] = ("data", key)
                 fields.append((names[key], types[described["dtype"]]))
-        for key in keys:
+        for key in self.keys:
             self._sources[f"ts_{names[key]}"] = ("timestamps", key)
             fields.append((f"ts_{names[key]}", pa.float64()))
-        self._schema = pa.schema(fields)
-        metadata = {k: v for k, v in descriptor.items() if k not in {"name", "object_keys", "run_start"}}
-        specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-        self._node = run.create_container(
-            key=descriptor["name"], metadata=_storable(metadata), specs=specs
-        ).base
-        self._table = self._node.create_appendable_table(
-            schema=self._schema, key="internal", metadata=_storable(keys), table_name=table_name
-        )
+        self.schema = pa.schema(fields)
 
-    def reconfigure(self, descriptor: Document) -> None:
-        updates = list(self._node.metadata.get("_config_updates", []))
-        keep = {key: descriptor[key] for key in ("uid", "time", "configuration") if key in descriptor}
-        self._node.update_metadata({"_config_updates": _storable([*updates, keep])}, drop_revision=True)
-
-    def append(self, events: list[Document]) -> None:
+    def table(self, events: list[Document]) -> "pyarrow.Table":
+        """Return the scalars of events, with the times of all keys as `ts_...`."""
         import pyarrow as pa
 
+        return pa.table([self._column(name, events) for name in self.schema.names], schema=self.schema)
+
+    def arrays(self, events: list[Document]) -> "dict[str, numpy.ndarray]":
+        """Return the arrays of events, one row an event; what is ragged or empty does not fit."""
+        import numpy as np
+
+        arrays = {}
         for key, shape in self._shapes.items():
-            self._append_array(key, shape, [event["data"].get(key) for event in events])
-        columns = [self._column(name, events) for name in self._schema.names]
-        self._table.append_partition(0, pa.table(columns, schema=self._schema))
+            if not all(shape):
+                self.unfit += len(events)
+                continue
+            rows = arrays[key] = np.full((len(events), *(size or 0 for size in shape)), np.nan)
+            for row, event in zip(rows, events, strict=True):
+                try:
+                    row[...] = event["data"].get(key)
+                except (TypeError, ValueError):
+                    self.unfit += 1
+        return arrays
+
+    def columns(self, events: list[Document]) -> dict[str, Any]:
+        """Return what `stream_columns` gives once these events are filed."""
+        return _table_columns(self.table(events).to_pandas()) | self.arrays(events)
 
     def _column(self, name: str, events: list[Document]) -> "pyarrow.Array":
         import pyarrow as pa
@@ -631,7 +658,7 @@ class _StreamWriter:
             values = [event[part].get(key) for event in events]
         else:
             values = [event[name] for event in events]
-        type_ = self._schema.field(name).type
+        type_ = self.schema.field(name).type
         try:
             return pa.array(values, type=type_, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -646,23 +673,44 @@ class _StreamWriter:
             self.unfit += 1
             return None
 
-    def _append_array(self, key: str, shape: tuple[int | None, ...], values: list[Any]) -> None:
-        import numpy as np
 
-        if not all(shape):
-            self.unfit += len(values)  # ragged or empty: neither fits an array of rows
-            return
-        rows = np.full((len(values), *(size or 0 for size in shape)), np.nan)
-        for row, value in zip(rows, values, strict=True):
-            try:
-                row[...] = value
-            except (TypeError, ValueError):
-                self.unfit += 1
+class _StreamWriter:
+    """One stream of a run: a table for scalars and an array node for each array."""
+
+    def __init__(self, run: Any, descriptor: Document, table_name: str) -> None:
+        from tiled.structures.core import Spec
+
+        self.layout = StreamLayout(descriptor)
+        self._arrays: dict[str, Any] = {}
+        self._dims: dict[int, str] = {}
+        metadata = {k: v for k, v in descriptor.items() if k not in {"name", "object_keys", "run_start"}}
+        specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
+        self._node = run.create_container(
+            key=descriptor["name"], metadata=_storable(metadata), specs=specs
+        ).base
+        self._table = self._node.create_appendable_table(
+            schema=self.layout.schema,
+            key="internal",
+            metadata=_storable(self.layout.keys),
+            table_name=table_name,
+        )
+
+    def reconfigure(self, descriptor: Document) -> None:
+        updates = list(self._node.metadata.get("_config_updates", []))
+        keep = {key: descriptor[key] for key in ("uid", "time", "configuration") if key in descriptor}
+        self._node.update_metadata({"_config_updates": _storable([*updates, keep])}, drop_revision=True)
+
+    def append(self, events: list[Document]) -> None:
+        for key, rows in self.layout.arrays(events).items():
+            self._append_array(key, rows)
+        self._table.append_partition(0, self.layout.table(events))
+
+    def _append_array(self, key: str, rows: Any) -> None:
         if key in self._arrays:
             node = self._arrays[key]
             node.patch(rows, offset=node.shape[:1], extend=True)
         else:
-            dims = [self._dims.setdefault(size, f"dim_int_{len(self._dims) + 1}") for size in shape if size]
+            dims = [self._dims.setdefault(size, f"dim_int_{len(self._dims) + 1}") for size in rows.shape[1:]]
             self._arrays[key] = self._node.write_array(rows, key=key, dims=("time", *dims))
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from ssblab.catalog import open_catalog
+from ssblab.catalog import RunData, as_broker, open_client
 from ssblab.clock import Clock, VirtualClock
 from ssblab.documents import DocumentStream, Follower, Journal
-from ssblab.documents.journal import JournalTail, journals_folder, start_marker, writer_lock
+from ssblab.documents.journal import JournalTail, journals_left_open, start_marker, stop_marker
+from ssblab.documents.stored import journalled_runs
 from ssblab.station import Data
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ __all__ = ["Filing", "StationInUse", "StationLock", "stamp"]
 logger = logging.getLogger(__name__)
 
 _SCAN_LOCK_S = 10.0
-_STOP = b'{"n":"stop",'
-_CHECKSUM_LENGTH = 9  # with the blank after it
-_TAIL_BYTES = 1 << 16  # more than any stop document
 
 
 class StationInUse(RuntimeError):
@@ -63,6 +61,7 @@ class Filing:
         self._data = data
         self._journal: Journal | None = None
         self._stream: DocumentStream | None = None
+        self._client: Any = None
         self._catalog: Broker | None = None
 
     def write(self, name: str, doc: dict[str, Any]) -> None:
@@ -83,7 +82,7 @@ class Filing:
             return [], []
         path = self._journal.path
         starts = [record.doc for record in JournalTail(path, position).read(start_marker())]
-        stops = [record.doc for record in JournalTail(path, position).read(_STOP)]
+        stops = [record.doc for record in JournalTail(path, position).read(stop_marker())]
         return starts, stops
 
     def next_scan_id(self, _: Any = None) -> int:
@@ -106,20 +105,37 @@ class Filing:
         """The catalog, with everything in it that has been measured so far."""
         self.catch_up()
         if self._catalog is None:
-            where = self._data.tiled_uri or self._folder
-            self._catalog = open_catalog(where, api_key_file=self._data.tiled_key_file)
+            if self._client is None:
+                where = self._data.tiled_uri or self._folder
+                self._client = open_client(where, self._data.tiled_key_file)
+            self._catalog = as_broker(self._client)
         return self._catalog
+
+    def run_data(self, uid: str) -> RunData:
+        """Read a run of this session from its journal, filed or not.
+
+        Raises
+        ------
+        KeyError
+            If the session has not made it.
+        """
+        runs = journalled_runs(self._journal.path) if self._journal is not None else ()
+        for run in runs:
+            if run.start["uid"] == uid:
+                return run.data()
+        raise KeyError(uid)
 
     def catch_up(self) -> bool:
         """Bring the catalog up to date with the journals; say whether it is."""
-        with Follower(self._folder, self._data.tiled_uri, api_key_file=self._data.tiled_key_file) as follower:
-            return follower.catch_up()
+        where, key_file = self._data.tiled_uri, self._data.tiled_key_file
+        follower = Follower(self._folder, where, api_key_file=key_file, client=self._client)
+        done = follower.catch_up()
+        self._client = follower.client  # to open it takes a second
+        return done
 
     def recover(self) -> None:
         """File the runs that a dead process has left open, if there are any, closed with that reason."""
-        if left := [
-            path.name for path in sorted(journals_folder(self._folder).glob("*.jsonl")) if _is_left(path)
-        ]:
+        if left := [path.name for path in journals_left_open(self._folder)]:
             logger.warning("a process died in the middle of a run; its data are filed (%s)", ", ".join(left))
             if isinstance(self._clock, VirtualClock):
                 self.catch_up()
@@ -131,6 +147,9 @@ class Filing:
         if self._journal is not None:
             self._journal.close()
             self.catch_up()
+        if self._client is not None and self._catalog is None:  # else somebody may still look into it
+            self._client.context.close()
+            self._client = None
 
     def _follow(self) -> None:
         if not isinstance(self._clock, VirtualClock):
@@ -156,24 +175,6 @@ class Filing:
                 )
         except OSError as error:
             logger.error("runs are journalled but not filed while they go on: %s", error)
-
-
-def _is_left(path: Path) -> bool:
-    """Whether a journal ends within a run and nobody writes it any more."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        tail = file.read()
-    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-    if not tail or (last.startswith(_STOP, _CHECKSUM_LENGTH) and last.endswith(b"\n")):
-        return False
-    lock = writer_lock(path)
-    try:
-        lock.acquire()
-    except Timeout:
-        return False
-    lock.release()
-    return True
 
 
 class StationLock:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bluesky import Msg, RunEngine
 from bluesky.utils import RunEngineInterrupted
 
-from ssblab.catalog import data_folder, run_data
+from ssblab.catalog import RunData, data_folder
 from ssblab.clock import Clock, VirtualClock, make_clock
 from ssblab.ending import INTERRUPTED, Ending, PatientWait
 from ssblab.filing import Filing, StationLock, stamp
@@ -255,7 +255,7 @@ class Session:
         if not starts or FIGURES_KEY not in starts[-1]:
             return {}
         try:
-            return figures_of_merit(run_data(self.db[starts[-1]["uid"]]))
+            return figures_of_merit(self.run_data(starts[-1]["uid"]))
         except Exception as error:
             logger.warning("no figures of merit: %s", error)
             return {}
@@ -266,6 +266,16 @@ class Session:
         return self._filing.catalog
 
     catalog = db
+
+    def run_data(self, uid: str) -> RunData:
+        """Read a run of this session into memory, filed or not.
+
+        Raises
+        ------
+        KeyError
+            If the session has not made it.
+        """
+        return self._filing.run_data(uid)
 
     def file_documents(self) -> bool:
         """Bring the catalog up to date with the journals; say whether it is."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from plans.arguments import Argument, PlanGenerator, arguments_of, problems_with
 from plans.catalogue import find_plans
+from ssblab.cli.options import read_pairs
 from ssblab.quantities import BadInput
 from ssblab.station import Station
 
-__all__ = ["Call", "device_class", "plan_named", "read_pairs"]
+__all__ = ["Call", "device_class", "plan_named"]
 
 
 def plan_named(name: str) -> Callable[..., PlanGenerator]:
@@ -30,25 +31,6 @@ def plan_named(name: str) -> Callable[..., PlanGenerator]:
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(found)}"
         raise BadInput(f"no plan {name!r}: {hint}")
     return found[name]
-
-
-def read_pairs(words: Sequence[str]) -> dict[str, str]:
-    """Split words of the form key=value.
-
-    Raises
-    ------
-    BadInput
-        If a word has no =, or a key comes twice.
-    """
-    pairs: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not (key and equals and value):
-            raise BadInput(f"{word!r} is not of the form key=value, like exposure='2 h'")
-        if key in pairs:
-            raise BadInput(f"{key} is given twice: {pairs[key]!r} and {value!r}")
-        pairs[key] = value
-    return pairs
 
 
 def device_class(dotted: str) -> Any:

@@ -108,14 +108,13 @@ def _write_page(session: Session, result: RunResult) -> Path | None:
     """Write the report of the last run; that it can't be written is no reason to call a run failed."""
     if not result.uids:
         return None
-    from ssblab.catalog import run_data
     from ssblab.cli.records import page_path
 
     try:
         from ssblab.reports import write_report
 
         uid = result.uids[-1]
-        return write_report(run_data(session.db[uid]), page_path(session.data_dir, uid))
+        return write_report(session.run_data(uid), page_path(session.data_dir, uid))
     except Exception as error:
         logger.warning("no report was written: %s", error)
         return None

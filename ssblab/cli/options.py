@@ -1,14 +1,17 @@
-"""Options that several commands have."""
+"""Options and arguments that several commands have."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["DataOption", "JsonOption", "StationOption", "TimeOption"]
+from ssblab.quantities import BadInput
+
+__all__ = ["DataOption", "JsonOption", "StationOption", "TimeOption", "read_pairs"]
 
 
 def _clock_name(text: str | None) -> str | None:
@@ -36,3 +39,22 @@ TimeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+
+def read_pairs(words: Sequence[str]) -> dict[str, str]:
+    """Split words of the form key=value.
+
+    Raises
+    ------
+    BadInput
+        If a word has no =, or a key comes twice.
+    """
+    pairs: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise BadInput(f"{word!r} is not of the form key=value, like exposure='2 h'")
+        if key in pairs:
+            raise BadInput(f"{key} is given twice: {pairs[key]!r} and {value!r}")
+        pairs[key] = value
+    return pairs

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssblab.cli.options import DataOption, JsonOption
+from ssblab.cli.options import DataOption, JsonOption, read_pairs
 from ssblab.cli.output import Output, moment, results_table, table
 from ssblab.quantities import BadInput
 
 if TYPE_CHECKING:
     from ssblab.catalog import RunData
-    from ssblab.documents import Report
+    from ssblab.documents import Report, StoredRun
 
 __all__ = ["NEGATIVE_INDEX", "page_path", "rebuild", "report", "runs", "show", "verify"]
 
@@ -25,6 +26,7 @@ NEGATIVE_INDEX = {"ignore_unknown_options": True}
 _LIMIT = 20
 _SHORT_UID = 8
 _KEYS = {"plan": "plan_name", "sample": "sample.name"}
+_JANUARY_FIRST = "0001-01-01"
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Its uid or the beginning of it, its number, or -1 for the last.")
@@ -48,9 +50,10 @@ def runs(
 ) -> None:
     """List stored runs, the latest last; 20 at most if no query is given."""
     output = Output()
-    with output.reserved(), _catalog(data) as db:
-        headers = list(db(**_search(query or [])))
-        found = [_summary(header) for header in (headers if query else headers[-_LIMIT:])]
+    with output.reserved():
+        fits = _search(query or [])
+        stored = [run for run in _stored(data) if fits(run)]
+        found = [_summary(run) for run in (stored if query else stored[-_LIMIT:])]
     if as_json:
         output.json(found)
         return
@@ -60,15 +63,36 @@ def runs(
     output.show(table(("when", "plan", "sample", "ended", "run"), rows) if found else "no runs")
 
 
-def _search(words: list[str]) -> dict[str, Any]:
-    from ssblab.cli.arguments import read_pairs
-
+def _search(words: list[str]) -> Callable[[StoredRun], bool]:
+    """Whether a run has all that is asked for."""
     pairs = read_pairs(words)
-    return {_KEYS.get(key, key): int(text) if key == "scan_id" else text for key, text in pairs.items()}
+    since = _moment("since", pairs.pop("since")) if "since" in pairs else -math.inf
+    until = _moment("until", pairs.pop("until")) if "until" in pairs else math.inf
+
+    def fits(run: StoredRun) -> bool:
+        in_time = since <= run.start["time"] < until
+        return in_time and all(_at(run.start, _KEYS.get(key, key)) == text for key, text in pairs.items())
+
+    return fits
 
 
-def _summary(header: Any) -> dict[str, Any]:
-    start, stop = header.start, header.stop or {}
+def _at(document: Any, path: str) -> str:
+    """What stands at a path such as "sample.name", as text."""
+    for key in path.split("."):
+        document = document.get(key) if isinstance(document, dict) else None
+    return "" if document is None else str(document)
+
+
+def _moment(key: str, text: str) -> float:
+    """Seconds since 1970 of a local date or time, of which the end may be left out."""
+    try:
+        return datetime.fromisoformat(text + _JANUARY_FIRST[len(text) :]).timestamp()
+    except ValueError:
+        raise BadInput(f"{key}={text!r}: give a time such as 2026, 2026-05 or 2026-05-31 14:30") from None
+
+
+def _summary(run: StoredRun) -> dict[str, Any]:
+    start, stop = run.start, run.stop
     sample = start.get("sample")
     return {
         "uid": start["uid"],
@@ -176,34 +200,32 @@ def _audit_json(found: Report) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _catalog(data: Path | None) -> Iterator[Any]:
-    """Open the catalog of a data folder with all in it that the journals hold."""
-    from ssblab.catalog import close_catalog, data_folder, open_catalog
-    from ssblab.documents import Follower
+def _stored(data: Path | None) -> list[StoredRun]:
+    """All runs of a data folder; those that a dead process has left open are closed before."""
+    from ssblab.catalog import data_folder
+    from ssblab.documents import Follower, stored_runs
+    from ssblab.documents.journal import journals_left_open
 
     folder = data_folder(data)
-    with Follower(folder) as follower:
-        follower.catch_up()
-    db = open_catalog(folder)
-    try:
-        yield db
-    finally:
-        close_catalog(db)
+    if journals_left_open(folder):
+        with Follower(folder) as follower:
+            follower.catch_up()
+    return stored_runs(folder)
 
 
 def _read(name: str, data: Path | None) -> RunData:
-    from ssblab.catalog import run_data
-
-    with _catalog(data) as db:
-        try:
-            header = db[_key(name)]
-        except (KeyError, IndexError, ValueError) as error:
-            raise BadInput(f"no run {name!r} ({error.args[0]}): `ssblab runs` lists them") from None
-        return run_data(header)
+    found = _named(name, _stored(data))
+    if len(found) != 1:
+        which = "no run" if not found else f"{len(found)} runs begin with"
+        raise BadInput(f"{which} {name!r}: `ssblab runs` lists them")
+    return found[0].data()
 
 
-def _key(name: str) -> str | int:
-    """A uid or the beginning of one as text; -1 or a scan number, which are shorter, as a number."""
-    is_number = name.removeprefix("-").isdecimal() and len(name) < _SHORT_UID
-    return int(name) if is_number else name
+def _named(name: str, stored: list[StoredRun]) -> list[StoredRun]:
+    """The run of a scan number, the last of them; the last but so many; or those whose uid begins so."""
+    if not name.removeprefix("-").isdecimal() or len(name) >= _SHORT_UID:
+        return [run for run in stored if run.start["uid"].startswith(name)]
+    number = int(name)
+    if number > 0:
+        return [run for run in stored if run.start.get("scan_id") == number][-1:]
+    return stored[number:][:1] if -len(stored) <= number < 0 else []

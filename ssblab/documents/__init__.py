@@ -3,6 +3,7 @@
 from ssblab.documents.audit import Report, RunReport, StreamDigest, rebuild, verify
 from ssblab.documents.follower import Follower
 from ssblab.documents.journal import Damage, Journal, JournalError, read_journal
+from ssblab.documents.stored import StoredRun, stored_runs
 from ssblab.documents.stream import DocumentStream
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "JournalError",
     "Report",
     "RunReport",
+    "StoredRun",
     "StreamDigest",
     "read_journal",
     "rebuild",
+    "stored_runs",
     "verify",
 ]

@@ -189,6 +189,13 @@ class Follower:
         For a server: see `ssblab.catalog.open_catalog`.
     folder
         Name of the embedded catalog's folder.
+    client
+        That catalog, if somebody has it open already (`ssblab.catalog.open_client`).
+
+    Attributes
+    ----------
+    client
+        The open catalog; None as long as there was nothing to file. `close` closes it.
     """
 
     def __init__(
@@ -198,13 +205,14 @@ class Follower:
         *,
         api_key_file: str | Path | None = None,
         folder: str = "catalog",
+        client: Any = None,
     ) -> None:
         self._data_dir = Path(data_dir).absolute()
         self._where = where
         self._api_key_file = api_key_file
         self._folder = folder
         self._lock = FileLock(self._data_dir / "follower.lock", thread_local=False)
-        self._client: Any = None
+        self.client = client
         self._runs: list[_OpenRun] = []
         self._scanners: dict[Path, JournalTail] = {}
         # What is filed belongs to the catalog: if that is taken away, so is this note.
@@ -274,9 +282,9 @@ class Follower:
 
     def close(self) -> None:
         """Close the catalog; the follower can be used again."""
-        if self._client is not None:
-            self._client.context.close()
-        self._client = None
+        if self.client is not None:
+            self.client.context.close()
+        self.client = None
         self._runs = []
         self._scanners = {}
 
@@ -328,11 +336,11 @@ class Follower:
         return True
 
     def _opened(self) -> Any:
-        if self._client is None:
-            self._client = catalog.open_client(
+        if self.client is None:
+            self.client = catalog.open_client(
                 self._where or self._data_dir, self._api_key_file, folder=self._folder
             )
-        return self._client
+        return self.client
 
     def _close_if_dead(self, path: Path) -> bool:
         """Close the open runs of a journal whose writer has died, in the journal and in the catalog."""

@@ -25,6 +25,7 @@ _SYNC_AT_ONCE = frozenset({"start", "descriptor", "stop"})
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _CRC_LENGTH = 8
 _READ_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 16  # more than any stop document
 
 
 class JournalError(RuntimeError):
@@ -126,13 +127,13 @@ class JournalTail:
         self.damage: list[Damage] = []
         self._lines_read = 0
 
-    def read(self, starting: bytes = b"") -> Iterator[Record]:
+    def read(self, starting: bytes | tuple[bytes, ...] = b"") -> Iterator[Record]:
         """Yield the records that have been completed since the last reading.
 
         Parameters
         ----------
         starting
-            Pass over, unread, the lines whose JSON does not begin so.
+            Pass over, unread, the lines whose JSON does not begin so, or in one of these ways.
         """
         with self.path.open("rb") as file:
             file.seek(self.offset)
@@ -141,8 +142,8 @@ class JournalTail:
                     return
                 start, self.offset = self.offset, self.offset + len(line)
                 self._lines_read += 1
-                if not line.startswith(starting, _CRC_LENGTH + 1):
-                    continue
+                if starting and not line.startswith(starting, _CRC_LENGTH + 1):
+                    continue  # asked with b"", a line too short to be one would be passed over as well
                 try:
                     yield _decode_line(line, start)
                 except (ValueError, KeyError, TypeError) as error:
@@ -171,6 +172,33 @@ def read_journal(path: str | Path, damage: list[Damage] | None = None) -> Iterat
 def start_marker() -> bytes:
     """Return what the JSON of a start document's line begins with."""
     return b'{"n":"start",'
+
+
+def stop_marker() -> bytes:
+    """Return what the JSON of a stop document's line begins with."""
+    return b'{"n":"stop",'
+
+
+def journals_left_open(data_dir: str | Path) -> list[Path]:
+    """Return the journals that end within a run and that nobody writes any more."""
+    return [path for path in sorted(journals_folder(data_dir).glob("*.jsonl")) if _is_left(path)]
+
+
+def _is_left(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    if not tail or (last.startswith(stop_marker(), _CRC_LENGTH + 1) and last.endswith(b"\n")):
+        return False
+    lock = writer_lock(path)
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    lock.release()
+    return True
 
 
 class RunFilter:

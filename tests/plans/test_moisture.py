@@ -7,7 +7,6 @@ import pytest
 from event_model import unpack_event_page
 
 from plans.moisture import moisture_exposure
-from ssblab.catalog import run_data
 from ssblab.documents import read_journal
 from ssblab.quantities import BadInput
 from ssblab.session import open_session
@@ -24,6 +23,7 @@ MIDDLE_OF = {  # a stream that is being recorded -> seconds after its first even
 def session(tmp_path):
     with open_session("sim", data=tmp_path) as session:
         yield session
+        session._filing.catch_up = lambda: True  # takes seconds, and no test looks any more
 
 
 def room_of(session):
@@ -48,10 +48,6 @@ def during(session, stream, act):
             session.clock.call_later(MIDDLE_OF[stream], act)
 
     session.RE.subscribe(watch)
-
-
-def stop_of(session, result):
-    return session.db[result.uids[0]].stop
 
 
 @pytest.mark.parametrize(
@@ -87,13 +83,14 @@ def test_recovery_and_what_was_measured_on_the_way(session, name, recovery):
         assert value.unit
         assert value.definition
     assert_safe(session)
-    assert stop_of(session, result)["exit_status"] == "success"
+    assert session.run_data(result.uids[0]).stop["exit_status"] == "success"
 
 
 def test_two_runs_are_identical_to_the_last_bit(tmp_path):
     def recorded(folder):
         with open_session("sim", data=folder) as session:
             session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+            session._filing.catch_up = lambda: True
         (journal,) = (folder / "journals").glob("*.jsonl")
         documents = list(read_journal(journal))
         begin = documents[0][1]["time"]
@@ -195,14 +192,12 @@ def test_every_bad_end_is_safe_and_recorded(session, fault, stream, status, reas
     result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
     assert result.exit_status == status
     assert_safe(session)
-    stop = stop_of(session, result)
-    assert stop["exit_status"] == status
-    assert re.search(reason, stop["reason"])
-    run = session.db[-1]
-    assert len(run.table(stream)) > 0
-    state = run.table("safe_state").iloc[-1]
+    run = session.run_data(result.uids[0])
+    assert run.stop["exit_status"] == status
+    assert re.search(reason, run.stop["reason"])
+    assert 0 < run.streams[stream].sizes["time"] == run.stop["num_events"][stream]
+    state = run.streams["safe_state"].isel(time=-1)
     assert state["safe_state_confirmed"] == state["safe_state_steps"]
-    assert run_data(run).stop["num_events"][stream] == len(run.table(stream))
     assert result.interrupted == (fault is ctrl_c)
 
 
@@ -228,21 +223,21 @@ def test_a_run_that_was_paused_goes_on(session, stream):
     result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
     assert result.exit_status == "paused"
     (uid,) = session.RE.resume()
-    run = session.db[uid]
+    run = session.run_data(uid)
     assert run.stop["exit_status"] == "success"
-    exposure = run.table("exposure")
-    assert list(exposure.index) == list(range(1, len(exposure) + 1))
-    assert set(exposure["vessel_mode"]) == {"exposed"}
-    assert set(run.table("heating")["vessel_mode"]) == {"evacuated"}
+    exposure = run.streams["exposure"]
+    assert list(exposure["seq_num"]) == list(range(1, exposure.sizes["time"] + 1))
+    assert set(exposure["vessel_mode"].values) == {"exposed"}
+    assert set(run.streams["heating"]["vessel_mode"].values) == {"evacuated"}
     assert_safe(session)
 
 
 def test_a_paused_run_that_is_given_up_is_safe(session):
     during(session, "heating", threading.Thread(target=session.RE.request_pause).start)
-    session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
+    result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
     assert session.laboratory.instruments["furnace"].output_fraction > 0  # a pause holds what was told
     session.RE.abort("given up")
-    assert session.db[-1].stop["exit_status"] == "abort"
+    assert session.run_data(result.uids[0]).stop["exit_status"] == "abort"
     assert_safe(session)
 
 
@@ -250,10 +245,10 @@ def test_a_second_run_does_not_take_the_first_ones_readings_for_its_own(session)
     for _ in range(2):
         result = session.run(moisture_exposure(session.samples["argyrodite-01"], **SHORT))
         assert result.exit_status == "success"
-        heating = session.db[-1].table("heating")
-        cold = heating["furnace_temperature"] < 35
-        assert heating["gauge_pressure"][~cold].max() < 200
-        assert heating["gauge_pressure"].iloc[0] > 1000  # pumping was recorded, and waited for
+        heating = session.run_data(result.uids[0]).streams["heating"]
+        pressure, cold = heating["gauge_pressure"].values, heating["furnace_temperature"].values < 35
+        assert pressure[~cold].max() < 200
+        assert pressure[0] > 1000  # pumping was recorded, and waited for
 
 
 def test_an_under_range_gauge_does_not_count_as_vacuum(session):

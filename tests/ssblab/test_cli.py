@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 import ssblab.session
 from plans.catalogue import find_plans
 from ssblab.cli.app import app
-from ssblab.cli.arguments import Call, read_pairs
+from ssblab.cli.arguments import Call
+from ssblab.cli.options import read_pairs
 from ssblab.cli.output import duration
 from ssblab.cli.progress import Activity
+from ssblab.documents import Journal
+from ssblab.documents.follower import CLOSED_BY_SSBLAB
 from ssblab.quantities import BadInput, Value
 from ssblab.session import RunResult, StartUpError
 from ssblab.station import load_station
@@ -363,30 +366,61 @@ def ask(data: Path, *words: str) -> Any:
     return json.loads(out)
 
 
-def test_stored_runs_can_be_found_and_shown(filed: tuple[Path, dict[str, Any]]) -> None:
+def test_stored_runs_can_be_found_and_shown(
+    filed: tuple[Path, dict[str, Any]], ssb: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, content = filed
+    monkeypatch.setenv("SSBLAB_DATA", str(data))
+
+    def here(*words: str) -> Any:
+        done = ssb(*words, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
     (uid,) = content["uids"]
     (found,) = ask(data, "runs", "sample=argyrodite-01", "plan=moisture_exposure", "since=2026")
     assert (found["uid"], found["exit_status"]) == (uid, "success")
-    assert ask(data, "runs", "sample=another") == []
+    assert here("runs") == [found]
+    assert here("runs", "scan_id=1", "arguments.soak=600 s") == [found]
+    for query in ("sample=another", "sample.mass_g.x=1", "since=9000-01", "until=2026-01-01 12:30"):
+        assert here("runs", query) == []
     shown = ask(data, "show", "-1")
-    assert shown == ask(data, "show", uid[:8])
+    assert shown == here("show", uid[:8]) == here("show", "1")
     assert shown["start"]["uid"] == uid
     assert shown["streams"]["exposure"] > 50
     assert shown["results"] == content["results"]
-    assert ask(data, "verify") == ask(data, "rebuild")
+    assert ask(data, "verify") == here("rebuild")
 
 
-def test_an_unknown_run(tmp_path: Path) -> None:
-    process = command("show", "ffffffff", data=tmp_path)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 2
-    assert "no run 'ffffffff'" in err
+def test_an_unknown_run(tmp_path: Path, ssb: Callable[..., Any]) -> None:
+    with Journal(tmp_path, "one") as journal:
+        for uid in ("ffff0000", "ffff1111"):
+            journal.write("start", {"uid": uid, "time": 1.0})
+            journal.write(
+                "stop", {"uid": f"s-{uid}", "run_start": uid, "time": 2.0, "exit_status": "success"}
+            )
+    for name in ("eeeeeeee", "-3", "7"):
+        done = ssb("show", name)
+        assert (done.exit_code, done.stderr) == (2, f"ssblab: no run {name!r}: `ssblab runs` lists them\n")
+    assert "2 runs begin with 'ffff'" in ssb("show", "ffff").stderr
+    assert "'yesterday': give a time such as 2026" in ssb("runs", "since=yesterday").stderr
+
+
+def test_runs_are_listed_without_a_catalog_unless_a_dead_process_left_one_open(
+    tmp_path: Path, ssb: Callable[..., Any]
+) -> None:
+    with Journal(tmp_path, "one") as journal:
+        journal.write("start", {"uid": "aaaaaaaa", "time": 1.0})
+        (living,) = json.loads(ssb("runs", "--json").stdout)
+    assert living["exit_status"] == "open"
+    assert not (tmp_path / "catalog").exists()
+    (left,) = json.loads(ssb("runs", "--json").stdout)
+    assert (left["exit_status"], left["reason"]) == ("fail", CLOSED_BY_SSBLAB)
 
 
 @pytest.mark.parametrize("station", ["sim", "shelf"])
-def test_check(tmp_path: Path, station: str) -> None:
-    content = ask(tmp_path, "check", "--station", station)
+def test_check(ssb: Callable[..., Any], station: str) -> None:
+    content = json.loads(ssb("check", "--station", station, "--json").stdout)
     assert list(content) == ["devices"]
     assert [device["name"] for device in content["devices"]] == list(load_station(station).devices)
     for device in content["devices"]:
@@ -396,7 +430,7 @@ def test_check(tmp_path: Path, station: str) -> None:
 
 
 def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
-    process = command("run", *PLAN, "exposure=30 d", data=tmp_path)
+    process = command("run", *PLAN, "exposure=30 d", "--no-report", data=tmp_path)
     assert process.stderr is not None
     while not (line := process.stderr.readline()) or "connecting" in line or "starting" in line:
         assert process.poll() is None

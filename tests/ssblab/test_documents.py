@@ -30,6 +30,7 @@ from ssblab.documents import (
     Report,
     read_journal,
     rebuild,
+    stored_runs,
     verify,
 )
 from ssblab.documents import follower as follower_module
@@ -118,16 +119,15 @@ def same(left: Any, right: Any) -> bool:
 
 
 @pytest.fixture
-def follower(tmp_path: Path) -> Iterator[Follower]:
-    with Follower(tmp_path) as follower:
-        yield follower
-
-
-@pytest.fixture
 def client(tmp_path: Path) -> Iterator[Any]:
     client = catalog.open_client(tmp_path)
     yield client
     client.context.close()
+
+
+@pytest.fixture
+def follower(tmp_path: Path, client: Any) -> Follower:
+    return Follower(tmp_path, client=client)
 
 
 def filed_events(client: Any, uid: str) -> list[int]:
@@ -263,6 +263,8 @@ def test_a_flip_of_every_byte(short_journal: Path, tmp_path: Path) -> None:
     for position in range(len(whole)):
         changed = bytearray(whole)
         changed[position] ^= chance.randrange(1, 256)
+        if position < 10:
+            changed[position] = ord("\n")  # leaves a line that is too short to be one
         flipped.write_bytes(changed)
         damage: list[Damage] = []
         read = list(read_journal(flipped, damage))
@@ -449,17 +451,17 @@ def test_a_follower_killed_in_mid_run_files_nothing_twice(
     tmp_path: Path, attempt: int, follower: Follower, client: Any
 ) -> None:
     with Journal(tmp_path, "one") as journal:
-        emit_run(journal.write, "run-a", 500)
-        emit_run(journal.write, "run-b", 500)
+        emit_run(journal.write, "run-a", 240)
+        emit_run(journal.write, "run-b", 240)
     chance = seeded()
     with run_script(FOLLOWER, tmp_path) as child:
         assert child.stdout is not None
-        for _ in range(chance.randrange(1, 48)):
+        for _ in range(chance.randrange(1, 23)):
             assert child.stdout.readline().strip() == "20"
         child.kill()
     assert follower.catch_up()
-    assert filed_events(client, "run-a") == list(range(1, 501))
-    assert filed_events(client, "run-b") == list(range(1, 501))
+    assert filed_events(client, "run-a") == list(range(1, 241))
+    assert filed_events(client, "run-b") == list(range(1, 241))
     assert compare(client, tmp_path).ok
 
 
@@ -505,6 +507,7 @@ def test_of_a_rewound_event_the_last_one_counts(tmp_path: Path, follower: Follow
     data = catalog.run_data(run).streams["primary"]
     assert list(data["cell_voltage"].values) == [1.0, 200.0, 30.0, 4.0]
     assert list(data["seq_num"].values) == [1, 2, 3, 4]
+    assert stored_runs(tmp_path)[0].data().streams["primary"].identical(data)
     assert run.metadata["ssblab"]["rewound_events"] == 2
     assert compare(client, tmp_path).ok
 

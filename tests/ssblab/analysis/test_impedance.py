@@ -160,7 +160,7 @@ def test_uncertainty_is_calibrated(name):
     circuit = CIRCUITS[name]
     frequency = frequencies(1)
     clean = spectrum(frequency, **circuit)
-    fits = [fit_circuit(frequency, noisy(clean, 0.002, seed)) for seed in range(100)]
+    fits = [fit_circuit(frequency, noisy(clean, 0.002, seed)) for seed in range(40)]
     pulls = np.array(
         [(fit.r_total.value - circuit["rb"] - circuit["rr"]) / fit.r_total.uncertainty for fit in fits]
     )
