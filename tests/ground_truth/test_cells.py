@@ -301,6 +301,25 @@ def test_a_lot_of_cells(truth, lot, size):
     assert 0.0 < np.abs(deviation).max() <= 0.03
 
 
+@pytest.mark.ground_truth("GT-19")
+def test_larger_cells_hold_as_much_more(truth):
+    """The 4 x 12.5 cm cell has 12.5 times the 2 cm cell's capacity, 140 mAh or more; ten layers ten times."""
+    loading_mAh_cm2 = 2.83  # placeholder: 11 mAh on 4 cm2, but 140 mAh or more on 50 cm2
+    capacity_mAh = []
+    for area_cm2 in (4.0, 50.0, 500.0):
+        bench = Bench("standard-2.1", capacity_Ah=1e-3 * loading_mAh_cm2 * area_cm2, area_cm2=area_cm2)
+        bench.fill()
+        capacity_mAh.append(1e3 * bench.cc(-0.1))
+    small, single, stack = capacity_mAh
+    truth.gives(
+        f"{small:.3g}, {single:.4g} and {stack:.4g} mAh: {single / small:.4g} and {stack / single:.4g} times"
+    )
+    assert single >= 140.0
+    assert stack >= 1400.0
+    assert single / small == pytest.approx(12.5, rel=0.01)
+    assert stack / single == pytest.approx(10.0, rel=0.01)
+
+
 @cache
 def discharged_at(design, temperature_C):
     """Share discharged at 0.1C after it was charged at 25 degC, and whether it made gas."""

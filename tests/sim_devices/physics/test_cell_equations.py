@@ -223,6 +223,13 @@ def burned_by_a_source_without_limit(cell):
     go(cell, 3600.0)
 
 
+def warmed_by_a_current_through_ice(cell):
+    cell.heat(-45.8)
+    go(cell, DAY_S)
+    cell.source_current(-0.02875, -10.0, 10.0)
+    go(cell, 3600.0)
+
+
 @pytest.mark.parametrize(
     ("happens", "options"),
     [
@@ -231,6 +238,7 @@ def burned_by_a_source_without_limit(cell):
         (warming_at_the_lower_limit, {"design": "bond-c", "temperature_C": 60.0, "micro_short_S": 1e-5}),
         (discharged_by_its_own_short, {"design": "bond-c", "state_of_charge": 0.0}),
         (beyond_a_sharp_bend, {"design": SI_SHEET, "state_of_charge": 1.0}),
+        (warmed_by_a_current_through_ice, {"design": "li-liquid-li"}),
         (burned_by_a_source_without_limit, {"state_of_charge": 1.0, "temperature_C": -40.0}),
     ],
     ids=lambda each: getattr(each, "__name__", None),
