@@ -3,8 +3,10 @@
 Sources: MethodSCRIPT manual 1.8; PalmSens's own examples (MethodSCRIPT_Examples: package format, status bits,
 current ranges, a script for each measurement loop) and SDK (error codes, grammar, the script
 battery_cycling with its limits in the loop). The limits of the models are those of the manual's appendix B as
-quoted by public clients. Lines end with LF; the instrument echoes the first character of a command; the
-output of a script ends with an empty line.
+quoted by public clients. Those of the Nexus are the maker's headline figures (10 V, 1 A, 1 MHz) and the table
+of ranges of MethodSCRIPT_Examples, whose scripts of 2025 apply to EmStat4 and Nexus alike: mode 3 with a
+bandwidth of 1 MHz for spectra, mode 6 as galvanostat. Lines end with LF; the instrument echoes the first
+character of a command; the output of a script ends with an empty line.
 
 A positive current oxidises at the working electrode. With the cell's positive at the working electrode it
 charges the cell: battery_cycling charges with a positive current until the upper potential is reached.
@@ -12,8 +14,9 @@ charges the cell: battery_cycling charges with a positive current until the uppe
 A package holds 28 bits of each value: the timer counts in microseconds for 134 s, then in milliseconds for
 37 h, then in seconds.
 
-Not verified: the shortest interval (we take what the line can carry), and from which interval on the current
-range may change by itself (we take 0.05 s).
+Not verified: the shortest interval (we take what the line can carry); from which interval on the current
+range may change by itself (we take 0.05 s); the largest alternating voltage of the Nexus (we take that of the
+EmStat4).
 """
 
 from __future__ import annotations
@@ -187,12 +190,18 @@ class Model:
         )
 
 
-def _emstat4(name: str, potential_V: float, current_A: tuple[float, float], ranges: dict[int, str]) -> Model:
-    mode = _Mode(3, -potential_V, potential_V, 2.0 * potential_V, 200e3)
+def _one_mode(
+    name: str,
+    potential_V: float,
+    current_A: tuple[float, float],
+    ranges: dict[int, str],
+    highest_Hz: float = 200e3,
+) -> Model:
+    mode = _Mode(3, -potential_V, potential_V, 2.0 * potential_V, highest_Hz)
     return Model(
         name,
         (-potential_V, potential_V),
-        (_LOWEST_Hz, 200e3),
+        (_LOWEST_Hz, highest_Hz),
         0.9,
         current_A,
         ranges,
@@ -212,12 +221,20 @@ _PICO_RANGES = {
     128: "100 nA", 129: "1 uA", 130: "6 uA", 131: "13 uA", 132: "25 uA", 133: "50 uA", 134: "100 uA",
     135: "200 uA", 136: "1 mA", 137: "5 mA",
 }  # fmt: skip
+# Two circuits measure 1 mA and 10 mA, a transimpedance amplifier (tia) and a shunt. From 32 on: galvanostat.
+_NEXUS_RANGES = {
+    16: "100 pA", 0: "1 nA", 1: "10 nA", 2: "100 nA", 3: "1 uA", 4: "10 uA", 5: "100 uA", 6: "1 mA (tia)",
+    7: "10 mA (tia)", 8: "1 mA", 9: "10 mA", 10: "100 mA", 11: "1 A",
+    32: "1 nA", 33: "10 nA", 34: "100 nA", 35: "1 uA", 36: "10 uA", 37: "100 uA", 38: "1 mA (tia)",
+    39: "10 mA (tia)", 40: "1 mA", 41: "10 mA", 42: "100 mA", 43: "1 A",
+}  # fmt: skip
 _LOWEST_Hz = 1e-3  # no public figure: the lowest frequency that is worth waiting for
 
 #: By the type that an instrument tells.
 MODELS = {
-    "es4_hr": _emstat4("EmStat4 HR", 6.0, (100e-9, 100e-3), _EMSTAT4_RANGES),
-    "es4_lr": _emstat4("EmStat4 LR", 3.0, (1e-9, 10e-3), _EMSTAT4_RANGES),
+    "es4_hr": _one_mode("EmStat4 HR", 6.0, (100e-9, 100e-3), _EMSTAT4_RANGES),
+    "es4_lr": _one_mode("EmStat4 LR", 3.0, (1e-9, 10e-3), _EMSTAT4_RANGES),
+    "nexus1": _one_mode("Nexus", 10.0, (100e-12, 1.0), _NEXUS_RANGES, highest_Hz=1e6),
     "espico": Model(
         "EmStat Pico",
         (-1.7, 2.0),

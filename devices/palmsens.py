@@ -1,7 +1,7 @@
-"""PalmSens potentiostats that run MethodSCRIPT: EmStat4 HR and LR, EmStat Pico.
+"""PalmSens potentiostats that run MethodSCRIPT: EmStat4 HR and LR, EmStat Pico, Nexus.
 
 The scripts, their output and the models' limits are in `devices.methodscript`. Serial settings: PalmSens's
-own examples.
+own examples. TCP port of the Nexus: the maker's SDK (pypalmsens 2.2.0, `Instrument.from_ip`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from devices.methodscript import (
 )
 from ssblab.links import InstrumentError, LinkSettings, ProtocolError, Refusal, line
 
-__all__ = ["EmStat4LR", "EmStatPico", "PalmSens"]
+__all__ = ["EmStat4LR", "EmStatPico", "Nexus", "PalmSens"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ _VERIFIED = (
     "the client labmcp-palmsens 0.1.3 runs a voltammogram on our simulated instrument",
 )
 _UNSUPPORTED = (
-    "pulsed and fast techniques, bipotentiostat, multiplexers, files on the instrument, Nexus; not verified "
+    "pulsed and fast techniques, bipotentiostat, multiplexers, files on the instrument; not verified "
     "on an instrument: shortest interval, limits tested by scripts, range of the galvanostat"
 )
 
@@ -281,6 +281,27 @@ class EmStatPico(PalmSens):
         transport="UART or USB, 230400 8N1; TCP through a serial server",
         verified=_VERIFIED,
         unsupported=_UNSUPPORTED,
+    )
+
+
+class Nexus(PalmSens):
+    """Nexus: 10 V, 1 A, and spectra up to 1 MHz; it stands in the network."""
+
+    model = "Nexus"
+    device_type = "nexus1"
+    about: ClassVar[About] = About(
+        maker="PalmSens",
+        models="Nexus",
+        protocol="MethodSCRIPT 1.8",
+        transport="TCP 49152, raw; USB, 921600 8N1",
+        verified=(
+            "identifier, current ranges and scripts that the maker prints for it",
+            "every script by the maker's own grammar (pypalmsens 2.2.0)",
+        ),
+        unsupported=(
+            f"{_UNSUPPORTED}, largest amplitude (taken from the EmStat4), MethodSCRIPT over TCP as over USB; "
+            "cell_on at the potential just measured, second sense electrode, ranges of potential"
+        ),
     )
 
 

@@ -1,17 +1,21 @@
-"""PalmSens potentiostats (EmStat4 HR and LR, EmStat Pico): online commands, and the bench of their scripts.
+"""PalmSens potentiostats (EmStat4 HR and LR, EmStat Pico, Nexus): online commands, and the bench of scripts.
 
 Sources: MethodSCRIPT manual 1.8 and PalmSens's published examples (package format, metadata, current ranges,
 measurement loops); the SDK's tables of commands and errors; ranges, modes and windows as public clients quote
-them from the manual's appendix B. Lines end with LF. The first character of a command is echoed. Output is
-streamed while a script runs and ends with an empty line. After an error the instrument ignores its input for
-0.1 s. A runtime error ends the script without its `on_finished:` part, so that the cell can stay on.
+them from the manual's appendix B. Of the Nexus, the examples give the identifier, the indices of its ranges
+(other ones under control of a current), and that the metadata of an imaginary part tell the range of
+potential; its figures of 10 V, 1 A and 1 MHz are the maker's. Lines end with LF. The first character of a
+command is echoed. Output is streamed while a script runs and ends with an empty line. After an error the
+instrument ignores its input for 0.1 s. A runtime error ends the script without its `on_finished:` part, so
+that the cell can stay on.
 
 A positive current oxidises at the working electrode: it charges a cell whose positive is the working
 electrode (the maker's battery_cycling script charges with a positive current up to the upper potential).
 
 Not in these sources, and chosen here: the time that an impedance point takes; the shortest interval; the
 thresholds of overload, underload and critical overload; that `busy` shows as error 0006; what the variable of
-the current in `meas_loop_cp` is called (db, the set current).
+the current in `meas_loop_cp` is called (db, the set current); the largest amplitude of the Nexus (that of the
+EmStat4), and that it measures 1 mA and 10 mA with its shunts.
 """
 
 from __future__ import annotations
@@ -81,12 +85,23 @@ class _Model:
     amplitude_V: float
     ranges: tuple[tuple[int, float], ...]  # index, full scale in A
     slow_ranges: tuple[tuple[int, float], ...] = ()  # the same in modes 2 and 4, where they differ
+    galvanostat_ranges: tuple[tuple[int, float], ...] = ()  # the same in mode 6, where they differ
+    potential_range: int | None = None  # index, told with an imaginary part instead of that of the current
 
 
 def _emstat4(potential_V: float, first: int, last: int) -> _Model:
     window = (-potential_V, potential_V, 2.0 * potential_V)
     ranges = tuple((index, 10.0 ** (index // 3 - 10)) for index in range(first, last + 1, 3))
     return _Model((-potential_V, potential_V), dict.fromkeys((2, 3, 4, 6), window), 200e3, 0.9, ranges)
+
+
+def _nexus() -> _Model:
+    shunts = tuple((index, 10.0 ** (index - 11)) for index in range(8, 12))
+    amplifiers = tuple((index, 10.0 ** (index - 9)) for index in range(6))
+    galvanostat = tuple((index + 32, scale_A) for index, scale_A in amplifiers + shunts)
+    modes = dict.fromkeys((2, 3, 4, 6), (-10.0, 10.0, 20.0))
+    ranges = ((16, 1e-10), *amplifiers, *shunts)
+    return _Model((-10.0, 10.0), modes, 1e6, 0.9, ranges, galvanostat_ranges=galvanostat, potential_range=0)
 
 
 _MODELS = {
@@ -100,6 +115,7 @@ _MODELS = {
         tuple(enumerate((100e-9, 1e-6, 6e-6, 13e-6, 25e-6, 50e-6, 100e-6, 200e-6, 1e-3, 5e-3), start=128)),
         tuple(enumerate((1e-7, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 63e-6, 125e-6, 250e-6, 500e-6, 1e-3, 5e-3))),
     ),
+    "nexus1": _nexus(),
 }
 
 
@@ -162,8 +178,8 @@ class SimulatedPalmSens(SimulatedInstrument):
     ----------
     cell : ElectrochemicalCell
         Asked at the moment at which a point is measured.
-    device_type : {"es4_hr", "es4_lr", "espico"}
-        EmStat4 HR, EmStat4 LR or EmStat Pico.
+    device_type : {"es4_hr", "es4_lr", "espico", "nexus1"}
+        EmStat4 HR, EmStat4 LR, EmStat Pico or Nexus.
     serial : str
         Serial number.
     noise : float
@@ -446,8 +462,11 @@ class SimulatedPalmSens(SimulatedInstrument):
 
     def _base_ranges(self) -> tuple[tuple[int, float], ...]:
         """All current ranges of the mode."""
-        slow = self._mode in (2, 4) and self._model.slow_ranges
-        return self._model.slow_ranges if slow else self._model.ranges
+        if self._mode in (2, 4) and self._model.slow_ranges:
+            return self._model.slow_ranges
+        if self._mode == _GALVANOSTAT and self._model.galvanostat_ranges:
+            return self._model.galvanostat_ranges
+        return self._model.ranges
 
     def _set_mode(self, command: Command, mode: int) -> None:
         if mode != 0 and mode not in self._model.modes:
@@ -708,6 +727,8 @@ class SimulatedPalmSens(SimulatedInstrument):
             measured_ohm *= peak_A / self._current_ranges[-1][1]
         self._store(script, command.arguments[0], "dc", frequency_Hz)
         self._store(script, command.arguments[1], "cc", measured_ohm.real, metadata)
+        if self._model.potential_range is not None:
+            metadata = f",1{status:X},2{self._model.potential_range:02X}"
         self._store(script, command.arguments[2], "cd", measured_ohm.imag, metadata)
         if "eis_acdc" in command.options:
             direct = self._look(command)

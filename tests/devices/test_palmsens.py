@@ -45,7 +45,7 @@ from devices.methodscript import (
     potential_script,
     technique_script,
 )
-from devices.palmsens import EmStat4LR, EmStatPico, PalmSens
+from devices.palmsens import EmStat4LR, EmStatPico, Nexus, PalmSens
 from plans.stubs import measure
 from sim_devices.instruments.palmsens import SimulatedPalmSens, encode_value
 from sim_devices.physics.battery_cell import BatteryCell
@@ -189,6 +189,7 @@ def test_an_unknown_error_code_points_to_the_manual():
         (b"tes4_hr1100#Jan 28 2022 11:04:43\nR*\n", ("es4_hr", "1.1.00")),
         (b"tespico1600#Sep 30 2025 12:00:00\nR*\n", ("espico", "1.6.00")),
         (b"tespico10#Apr      1 2019 15:48:13\nR*\n", ("espico", "1.0")),
+        (b"tnexus11500#Mar 12 2026 14:28:01\nR*\n", ("nexus1", "1.5.00")),
     ],
 )
 def test_firmware(reply, firmware):
@@ -907,6 +908,94 @@ def test_the_lr_measures_small_currents(clock, wires, cell):
     pstat.link.close()
 
 
+@pytest.fixture
+def nexus(clock, wires, cell):
+    simulated = SimulatedPalmSens(clock, cell, device_type="nexus1", serial="NEXUS24C0029", noise=0.0)
+    nexus = Nexus(name="pstat", address=wires.listen(simulated), clock=clock)
+    nexus.connect()
+    yield nexus
+    nexus.link.close()
+
+
+def test_the_nexus_says_who_it_is(nexus, clock, wires, simulated):
+    assert str(nexus.identity) == "PalmSens Nexus (serial NEXUS24C0029, firmware 1.3.04)"
+    other = Nexus(name="other", address=wires.listen(simulated), clock=clock)
+    with pytest.raises(WrongInstrument, match="found 'EmStat4 HR', not Nexus"):
+        other.connect()
+
+
+def test_the_nexus_sees_an_arc_between_100_kHz_and_1_MHz(nexus, cell):
+    cell.series_ohm, cell.parallel_ohm, cell.capacitance_F = 5.0, 20.0, 2e-8  # at 400 kHz
+    task = ImpedanceSweep(1e6, 0.1, 10, 0.01, 2.15)
+    script = technique_script(task, MODELS["nexus1"])
+    assert "set_max_bandwidth 1M" in script  # as in the maker's script, which applies to the Nexus
+    assert "set_pgstat_mode 3" in script
+    assert "meas_loop_eis f r i 10m 1M 100m 71i 2150m" in script
+    flyer = start(nexus, task)
+    flyer.complete().wait()
+    data = [event["data"] for event in flyer.collect()]
+    frequency = np.array([row["pstat_frequency"] for row in data])
+    measured = np.array([row["pstat_z_real"] + 1j * row["pstat_z_imag"] for row in data])
+    assert len(data) == 71
+    assert frequency[0] == pytest.approx(1e6)
+    assert measured == pytest.approx(cell.impedance(frequency), rel=1e-5)
+    assert nexus.current_range.get() == "1 mA"
+
+
+def test_only_the_nexus_reaches_1_MHz(nexus, pstat):
+    too_high = ImpedanceSweep(1.1e6, 1.0, 5, 0.01, 2.15)
+    with pytest.raises(LimitError, match=r"pstat_sweep_frequency: 1100000\.0 Hz is not allowed"):
+        nexus.flyer(too_high).prepare(too_high)
+    highest = ImpedanceSweep(1e6, 1.0, 5, 0.01, 2.15)
+    nexus.flyer(highest).prepare(highest).wait()
+    with pytest.raises(LimitError, match=r"pstat_sweep_frequency: 1000000\.0 Hz is not allowed"):
+        pstat.flyer(highest).prepare(highest)
+
+
+@pytest.mark.parametrize(
+    ("ohm", "told"),
+    [(1.0, "1 A"), (20.0, "100 mA"), (2e3, "1 mA"), (2e4, "100 uA"), (2e9, "1 nA"), (2e10, "100 pA")],
+)
+def test_the_nexus_has_ranges_from_1_A_to_100_pA(nexus, cell, ohm, told):
+    cell.series_ohm, cell.parallel_ohm = ohm, 0.0
+    _, _, current, status = flown(nexus, ConstantPotential(2.65, 1.0, 0.1, 1.0))
+    assert current == pytest.approx(0.5 / ohm, rel=1e-3)
+    assert set(status) == {"ok"}
+    assert nexus.current_range.get() == told
+
+
+def test_the_nexus_applies_10_V_and_1_A(nexus, cell):
+    cell.rest_V, cell.series_ohm, cell.parallel_ohm = 0.0, 9.9, 0.0
+    sweep = LinearSweep(-9.5, 9.5, 0.1, 1.0, 1.0)
+    _, potential, current, _ = flown(nexus, sweep)
+    assert potential[[0, -1]] == pytest.approx([-9.5, 9.5])
+    assert current[[0, -1]] == pytest.approx([-9.5 / 9.9, 9.5 / 9.9], rel=1e-3)
+    _, potential, _, _ = flown(nexus, ConstantCurrent(0.9, 1.0, 0.1, -10.0, 10.0))
+    assert potential == pytest.approx(0.9 * 9.9, rel=1e-5)
+    for task in (ConstantPotential(10.5, 1.0, 0.1, 1.0), ConstantCurrent(1.5, 1.0, 0.1, 0.0, 5.0)):
+        with pytest.raises(LimitError):
+            nexus.flyer(task).prepare(task)
+
+
+def test_the_nexus_tells_ranges_of_its_galvanostat(nexus, cell):
+    flyer = start(nexus, GalvanostaticImpedanceSweep(1e6, 10.0, 5, 1e-4, 0.0, 0.0, 5.0))
+    flyer.complete().wait()
+    rows = [event["data"] for event in flyer.collect()]
+    frequency = np.array([row["pstat_frequency"] for row in rows])
+    measured = np.array([row["pstat_z_real"] + 1j * row["pstat_z_imag"] for row in rows])
+    assert measured == pytest.approx(cell.impedance(frequency), rel=1e-5)
+    assert nexus.current_range.get() == "1 mA"
+
+
+def test_a_package_of_the_nexus_has_a_range_of_current_and_one_of_potential(nexus, cell, clock):
+    simulated = SimulatedPalmSens(clock, cell, device_type="nexus1", noise=0.0)
+    script = technique_script(ImpedanceSweep(1e6, 1e5, 1, 0.01, 2.15), MODELS["nexus1"])
+    output = run(simulated, clock, "e", *script, "", seconds=10.0)
+    first = decode_package(next(row for row in output.splitlines() if row.startswith("P")))
+    ranges = {variable.type: variable.range for variable in first}
+    assert (ranges["cc"], ranges["cd"]) == (8, 0)  # 1 mA and 1 V in the maker's tables
+
+
 # --- what can go wrong in the instrument ---
 
 
@@ -1119,7 +1208,7 @@ def test_every_script_is_valid_by_the_makers_grammar():
     assert "extraneous input" in invalid([["var p", "if p > 1 p", "endif"]])  # it can say no
 
 
-@pytest.mark.parametrize("device_type", ["es4_hr", "es4_lr", "espico"])
+@pytest.mark.parametrize("device_type", MODELS)
 def test_every_script_of_a_model_is_valid_by_the_makers_grammar(device_type):
     tasks = [
         LinearSweep(-1.5, 1.0, 0.01, 0.1, 1e-3),
