@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
@@ -39,7 +39,7 @@ _LABORATORY = "sim_devices.lab.laboratory.Laboratory"
 _SIMULATION = r"^sim_devices\.[a-z0-9_.]+\.[A-Za-z0-9]+$"
 _SIMULATED_ADDRESS = "sim"
 
-#: Shortest period of an interlock.
+#: Shortest period of an interlock, and of the environment.
 SHORTEST_PERIOD_S = 0.1
 
 Place = tuple[int | str, ...]
@@ -75,6 +75,13 @@ class Interlock(_Strict):
 
     device: str
     period: str = "5 s"
+
+
+class Environment(_Strict):
+    """Devices that are recorded in every run, besides those of the interlocks, and how often."""
+
+    devices: list[str] = []
+    period: str = "60 s"
 
 
 class Thing(_Strict):
@@ -129,8 +136,42 @@ class Station(_Strict):
     samples: dict[str, Sample] = {}
     safe_state: list[str]
     interlocks: list[Interlock] = []
+    environment: Environment = Environment()
     data: Data = Data()
     simulated: Simulated | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether an instrument is at an address of its own."""
+        return any(record.address not in (None, _SIMULATED_ADDRESS) for record in self.devices.values())
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether it works with its simulated laboratory; a real one may have one for rehearsals alone."""
+        used = any(record.address == _SIMULATED_ADDRESS for record in self.devices.values())
+        return self.simulated is not None and (used or not self.is_real)
+
+    def in_simulation(self) -> Station:
+        """Give the same station with all instruments in its simulated laboratory, in virtual time.
+
+        Its data go to no server and to no folder of their own.
+
+        Raises
+        ------
+        StationError
+            If it has no simulated laboratory.
+        """
+        if self.simulated is None:
+            raise StationError(
+                f"station {self.name} has no simulated laboratory to rehearse in: add a section `simulated` "
+                "with an instrument of the same name for each device that has an address, and its samples "
+                "(stations/cells.yml shows how)"
+            )
+        devices = {
+            name: record.model_copy(update={"address": record.address and _SIMULATED_ADDRESS})
+            for name, record in self.devices.items()
+        }
+        return self.model_copy(update={"devices": devices, "time": "virtual", "data": Data()})
 
 
 def stations() -> dict[str, Path]:
@@ -182,12 +223,16 @@ def load_station(name_or_path: str | Path) -> Station:
     return station
 
 
+_MERGE = "tag:yaml.org,2002:merge"  # `<<: *other`, which takes over what is not said
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that is written twice, where YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key, (key_node, _) in zip(keys, node.value, strict=True):
+        own = [key for key, _ in node.value if key.tag != _MERGE]
+        keys = [self.construct_object(key, deep=deep) for key in own]
+        for key, key_node in zip(keys, own, strict=True):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key!r} is there twice", key_node.start_mark
@@ -243,6 +288,13 @@ def _references(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     for i, name in enumerate(_listed(content, "safe_state")):
         if isinstance(name, str) and name not in devices:
             yield ("safe_state", i), f"no device {name!r}"
+    for i, name in enumerate(_listed(_mapping(content, "environment"), "devices")):
+        if isinstance(name, str) and name not in devices:
+            yield ("environment", "devices", i), f"no device {name!r}"
+    for sample, record in _mapping(content, "samples").items():
+        for i, name in enumerate(_listed(record, "devices") if isinstance(record, dict) else ()):
+            if isinstance(name, str) and name not in devices:
+                yield ("samples", sample, "devices", i), f"no device {name!r}"
     for i, interlock in enumerate(_listed(content, "interlocks")):
         name = interlock.get("device") if isinstance(interlock, dict) else None
         if isinstance(name, str) and name not in devices:
@@ -294,12 +346,14 @@ def _wrong_limits(cls: type, signal: Any, limits: Any) -> str:
 
 
 def _wrong_periods(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    for i, interlock in enumerate(_listed(content, "interlocks")):
-        if isinstance(period := interlock.get("period") if isinstance(interlock, dict) else None, str):
+    periodic: list[tuple[Place, Any]] = [(("environment",), content.get("environment"))]
+    periodic += [(("interlocks", i), lock) for i, lock in enumerate(_listed(content, "interlocks"))]
+    for place, record in periodic:
+        if isinstance(period := record.get("period") if isinstance(record, dict) else None, str):
             try:
                 parse(period, "s", name="period", lower=SHORTEST_PERIOD_S)
             except BadInput as error:
-                yield ("interlocks", i, "period"), str(error)
+                yield (*place, "period"), str(error)
 
 
 def _left_on(station: Station) -> Iterator[tuple[Place, str]]:
@@ -497,19 +551,34 @@ class DeviceBook(Mapping[str, Any]):
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._devices]
 
-    def of(self, family: type) -> Any:
-        """Give the only device of a family.
+    def of(self, *families: type, among: Collection[str] = ()) -> Any:
+        """Give the device of a family: the only one `among` some, or else the station's only one.
 
         Raises
         ------
         BadInput
-            If the station has none of it, or several, so that one must be named.
+            If there is none of it, or several, so that one must be named.
         """
-        found = [name for name, device in self._devices.items() if isinstance(device, family)]
+        found = self._of(families, among) or self._of(families, self._devices)
         if len(found) != 1:
-            kind = getattr(family, "family", family.__name__)
+            kind = " or ".join(getattr(family, "family", family.__name__) for family in families)
             several = (
-                f"several ({', '.join(found)}): name one" if found else "none: add one to the station file"
+                f"several ({', '.join(found)}): name one, or add it to the sample's devices"
+                if found
+                else "none: add one to the station file"
             )
             raise BadInput(f"the plan needs a {kind}, and the station has {several}")
         return self._devices[found[0]]
+
+    def perhaps_of(self, *families: type, among: Collection[str]) -> Any:
+        """Give the only device of a family `among` some; None if there is none.
+
+        Raises
+        ------
+        BadInput
+            If there are several.
+        """
+        return self.of(*families, among=among) if self._of(families, among) else None
+
+    def _of(self, families: tuple[type, ...], among: Collection[str]) -> list[str]:
+        return [name for name in among if isinstance(self._devices[name], families)]

@@ -72,6 +72,8 @@ class Laboratory:
         self._seed = seed
         self._records = {"thing": things, "sample": samples or {}, "instrument": instruments}
         self._wires = Wires(clock)
+        self._mounted: dict[str, str] = {}  # place -> sample
+        self._lasting: dict[str, Any] = {}  # sample -> what it is, where it is used again
         self.things: dict[str, Any] = {}
         for name, record in things.items():
             roles = {role: self._part(other) for role, other in record.get("connected", {}).items()}
@@ -85,7 +87,9 @@ class Laboratory:
         }
 
     def mount(self, sample: Mapping[str, Any]) -> None:
-        """Put a fresh sample of a record into its place, as the operator does.
+        """Put the sample of a record into its place, as the operator does.
+
+        A cell is the same cell each time, with its history; a pellet is a fresh one each time.
 
         Raises
         ------
@@ -100,11 +104,17 @@ class Laboratory:
                 f"the simulated laboratory has no sample {name!r}: it has {known}; add it to `samples` "
                 "in the simulated section of the station file"
             )
-        body = _find(record["class"]).of_sample(
+        place, kind = record["place"], _find(record["class"])
+        if self._mounted.get(place) == name and name in self._lasting:
+            return
+        body = self._lasting.get(name) or kind.of_sample(
             self._clock, self._generator(f"sample {name}"), sample, **record.get("options", {})
         )
+        if getattr(kind, "lasting", False):
+            self._lasting[name] = body
         with self._wires.held():
-            self.things[record["place"]].mount(body)
+            self.things[place].mount(body)
+        self._mounted[place] = name
 
     def describe(self) -> Iterator[tuple[str, str, str, str, str]]:
         """Give kind, name, class, what it is connected to, and options of all there is."""

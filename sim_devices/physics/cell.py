@@ -73,6 +73,8 @@ class Cell:
         Its kind; one of `DESIGNS`, or another.
     capacity_Ah : float
         Between empty and full at rest, as designed.
+    capacity_share : float
+        What it has of that besides the scatter of its lot; 0.92 makes it an outlier.
     area_cm2 : float, optional
         Of the electrodes; by default of the design's loading.
     state_of_charge : float
@@ -94,6 +96,9 @@ class Cell:
         Monotonic time when lithium was first seen to have grown through, NaN while it has not.
     """
 
+    #: It is used again and again: what was done to it stays.
+    lasting = True
+
     def __init__(
         self,
         clock: Clock,
@@ -101,6 +106,7 @@ class Cell:
         *,
         design: str | CellDesign = "standard-2.1",
         capacity_Ah: float = 0.008,
+        capacity_share: float = 1.0,
         area_cm2: float | None = None,
         state_of_charge: float = 0.5,
         temperature_C: float = ROOM_TEMPERATURE_C,
@@ -113,7 +119,7 @@ class Cell:
         deviation, resistance_scale = _lot_spread(generator) if generator else (0.0, 1.0)
         self.equations = CellEquations(
             self.design,
-            capacity_Ah=capacity_Ah * (1.0 + deviation),
+            capacity_Ah=capacity_Ah * capacity_share * (1.0 + deviation),
             area_cm2=area_cm2 or 1e3 * capacity_Ah / self.design.loading_mAh_cm2,
             resistance_scale=resistance_scale,
             micro_short_S=micro_short_S,
@@ -229,7 +235,8 @@ class Cell:
         until_s : float
             Monotonic time of the clock; one that is past changes nothing.
         ended : callable
-            Given voltage (V) and current (A), says whether to stop; found to a millisecond.
+            Given voltage (V) and current (A), says whether to stop; found to a millisecond. It may read the
+            charge and the energy, which are those of the same time.
 
         Returns
         -------
@@ -250,14 +257,22 @@ class Cell:
             if ruled_otherwise:
                 reached_s = self._first_s(self._rules_otherwise, reached_s)
                 state = self._solved(reached_s)
-            if ended and ended(*self.equations.terminals(state)):
-                reached_s = self._first_s(lambda y: ended(*self.equations.terminals(y)), reached_s)
+            if ended and self._seen(ended, state):
+                reached_s = self._first_s(lambda y: self._seen(ended, y), reached_s)
                 self._place(reached_s, self._solved(reached_s))
                 break
             self._place(reached_s, state)
             if ruled_otherwise:
                 self._restart()
         return self._now_s
+
+    def _seen(self, ended: Callable[[float, float], bool], state: _Array) -> bool:
+        """Ask whether to stop at a state; what is read from the cell meanwhile is of that state."""
+        before, self._state = self._state, state
+        try:
+            return ended(*self.equations.terminals(state))
+        finally:
+            self._state = before
 
     # What happens to it
 

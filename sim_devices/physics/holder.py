@@ -1,4 +1,7 @@
-"""A place for a cell: leads go out of it, a chamber may stand around it, a press may close on it."""
+"""A place for a cell: leads go out of it, a chamber may stand around it, a press may close on it.
+
+In a press, the leads may as well be its platens, with a powder between them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_devices.physics.cell import Cell, Surroundings
+from sim_devices.physics.electrolyte_cell import ElectrolyteCell
+from sim_devices.physics.powder import PowderSample
 from ssblab.clock import Clock
 
 __all__ = ["CellHolder", "Press"]
@@ -21,8 +26,11 @@ _RAIL_V = 10.0  # where a source of current ends that finds nothing
 class Press(Protocol):
     """What presses on the cell."""
 
-    def mount(self, body: Cell) -> None:
-        """Take a cell between the platens."""
+    def mount(self, body: Cell | PowderSample) -> None:
+        """Take a cell or a powder between the platens."""
+
+    def impedance(self, frequency_Hz: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Impedance between the platens, ohm."""
 
 
 class CellHolder:
@@ -43,8 +51,8 @@ class CellHolder:
 
     Attributes
     ----------
-    cell : Cell or None
-        The hidden truth.
+    cell : Cell or ElectrolyteCell or None
+        The hidden truth; None while there is nothing, or a powder, which its press knows.
     """
 
     def __init__(
@@ -59,20 +67,31 @@ class CellHolder:
         self._press = press
         self._drivers: list[Callable[[], None]] = []
         self._open = _OpenLeads(clock)
-        self.cell: Cell | None = None
+        self.cell: Cell | ElectrolyteCell | None = None
 
-    def mount(self, cell: Cell) -> None:
-        """Put a cell in, as the operator does; it stays open until somebody drives it."""
-        self.cell = cell
+    def mount(self, body: Cell | ElectrolyteCell | PowderSample) -> None:
+        """Put a cell in, as the operator does; it stays open until somebody drives it.
+
+        Raises
+        ------
+        ValueError
+            If a powder has no press, or the press is closed.
+        """
+        if isinstance(body, PowderSample) and self._press is None:
+            raise ValueError("a powder is measured in a press, and there is none around this place")
+        if self._press is not None and not isinstance(body, ElectrolyteCell):
+            self._press.mount(body)
+        if isinstance(body, PowderSample):
+            self.cell = None
+            return
+        self.cell = body
         for catch_up in self._drivers:
-            cell.attach(catch_up)
-        if self._surroundings is not None:
-            cell.stand_in(self._surroundings)
-        if self._press is not None:
-            self._press.mount(cell)
+            body.attach(catch_up)
+        if self._surroundings is not None and isinstance(body, Cell):
+            body.stand_in(self._surroundings)
 
     @property
-    def _inside(self) -> Cell | _OpenLeads:
+    def _inside(self) -> Cell | ElectrolyteCell | _OpenLeads:
         return self._open if self.cell is None else self.cell
 
     @property
@@ -143,7 +162,9 @@ class CellHolder:
         return self._inside.temperature_C()
 
     def impedance(self, frequency_Hz: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """Impedance at the leads now, ohm."""
+        """Impedance at the leads now, ohm; without a cell that between the platens, where there are any."""
+        if self.cell is None and self._press is not None:
+            return self._press.impedance(frequency_Hz)
         return self._inside.impedance(frequency_Hz)
 
     def advance(
@@ -154,7 +175,7 @@ class CellHolder:
 
 
 class _OpenLeads:
-    """Nothing between the leads: no current flows, and a source of current ends at its rail."""
+    """Nothing that lets direct current through: a source of current ends at its rail."""
 
     charge_Ah = energy_Wh = current_A = 0.0
 

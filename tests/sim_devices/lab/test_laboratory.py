@@ -59,6 +59,18 @@ def test_the_same_seed_gives_the_same_cells_and_another_does_not(make):
     assert np.abs(others / 0.008 - 1.0).max() < 0.03
 
 
+def test_a_cell_is_the_same_cell_when_it_is_put_in_again(make):
+    laboratory = make()
+    laboratory.mount(RECORD)
+    cell = laboratory.things["holder"].cell
+    laboratory.mount(RECORD)
+    assert laboratory.things["holder"].cell is cell
+    laboratory.mount({**RECORD, "name": "cell-02"})
+    assert laboratory.things["holder"].cell is not cell
+    laboratory.mount(RECORD)
+    assert laboratory.things["holder"].cell is cell
+
+
 def test_an_unknown_sample_is_refused_with_those_there_are(make):
     with pytest.raises(ValueError, match=r"no sample 'other': it has cell-01, cell-02; add it to `samples`"):
         make().mount({**RECORD, "name": "other"})

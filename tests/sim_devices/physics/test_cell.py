@@ -441,6 +441,12 @@ def test_a_film_takes_lithium(make):
     assert 0.5 * film_Ah < before - cell.capacity_Ah < 1.1 * film_Ah
 
 
+def test_an_outlier_has_less_on_the_same_area(make):
+    sound, outlier = make(), make(capacity_share=0.92, area_cm2=make().equations.area_cm2)
+    assert outlier.capacity_Ah == pytest.approx(0.92 * sound.capacity_Ah, rel=1e-6)
+    assert outlier.equations.area_cm2 == sound.equations.area_cm2
+
+
 def test_a_lot_scatters_as_told(clock):
     deviations = np.array([
         Cell(clock, np.random.default_rng(seed)).capacity_Ah / Q_Ah - 1.0 for seed in range(120)

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from sim_devices.physics.cell import Cell
+from sim_devices.physics.electrolyte_cell import ElectrolyteCell
 from sim_devices.physics.holder import CellHolder
+from sim_devices.physics.powder import PowderSample
+from sim_devices.physics.press import PressFrame
 
 
 class Room:
@@ -82,3 +85,56 @@ def test_a_press_takes_the_cell_that_is_put_in(clock):
     press, cell = Press(), Cell(clock)
     CellHolder(clock, press=press).mount(cell)
     assert press.body is cell
+
+
+@pytest.fixture
+def frame(clock):
+    return PressFrame(clock, np.random.default_rng(1), position_mm=5.0)
+
+
+def test_a_powder_is_measured_between_the_platens_of_its_press(frame, clock):
+    holder = CellHolder(clock, press=frame)
+    holder.mount(PowderSample(mass_mg=25.0, area_mm2=28.3))
+    loose_ohm = abs(holder.impedance(np.array([1e4]))[0])
+    frame.drive(frame.travel_mm, 0.1)
+    while frame.pressure_MPa() < 100.0:
+        clock.sleep(0.5)
+    frame.halt()
+    pressed_ohm = holder.impedance(np.array([1e4]))[0]
+    assert loose_ohm > 1e6 > 1e3 > pressed_ohm.real
+    assert pressed_ohm == frame.impedance(np.array([1e4]))[0]
+    holder.source_voltage(0.1, 1e-3)
+    assert holder.read() == (0.1, 0.0)  # platens block direct current
+
+
+def test_a_cell_replaces_the_powder_in_an_open_press_only(frame, clock):
+    holder = CellHolder(clock, press=frame)
+    powder, cell = PowderSample(mass_mg=25.0, area_mm2=28.3), Cell(clock)
+    holder.mount(powder)
+    frame.drive(frame.travel_mm, 0.1)
+    clock.sleep(60.0)
+    with pytest.raises(ValueError, match="open the press first"):
+        holder.mount(cell)
+    assert holder.cell is None
+    frame.drive(0.0, 0.5)
+    clock.sleep(60.0)
+    holder.mount(cell)
+    assert holder.cell is cell
+    assert holder.potential_V() == cell.voltage_V
+
+
+def test_a_powder_needs_a_press(holder):
+    with pytest.raises(ValueError, match="a powder is measured in a press"):
+        holder.mount(PowderSample())
+
+
+def test_a_cell_of_electrolyte_is_met_at_the_leads(clock):
+    holder = CellHolder(clock, surroundings=Room())
+    cell = ElectrolyteCell(clock)
+    holder.mount(cell)
+    holder.source_voltage(2.0)
+    clock.sleep(10.0)
+    assert holder.read() == cell.read()
+    assert holder.potential_V() == pytest.approx(2.0)
+    assert holder.charge_Ah > 0.0
+    assert holder.positive_potential_V() - holder.negative_potential_V() == pytest.approx(2.0)
