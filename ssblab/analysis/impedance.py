@@ -1,6 +1,7 @@
-"""Impedance of an electrolyte pellet: is the spectrum valid, and which resistances does it hold.
+"""Is a spectrum valid; impedance of an electrolyte pellet: which resistances does it hold.
 
-The circuit is that of an ion conductor pressed between electrodes that let no (or little) ion through::
+The circuit of a pellet is that of an ion conductor pressed between electrodes that let no (or little) ion
+through::
 
     L - (R_bulk || CPE) - (R_reaction || CPE) - CPE_electrode
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,6 +104,69 @@ class KramersKronig:
     valid: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Limits of a good spectrum; of a pair, beyond the first it is flagged, beyond the second to be repeated.
+
+    Attributes
+    ----------
+    residual_rms : float
+        Of the Kramers-Kronig test, relative to abs(Z). Noise counts: it must be above the instrument's. At
+        0.005 a resistance that drifts by 10 % during the sweep is about at the limit (`lin_kk`).
+    residual_max : float
+        Largest residual of one point, real or imaginary part. Beyond it the spectrum is flagged: one point
+        was disturbed, as by the mains. 0.02, because with the rms within its limit the chain of the test, of
+        few elements, may be off by somewhat more than 1 % at one point of a good spectrum.
+    drift_of_amplitude : tuple of float
+        Drift of the potential at rest over the rms amplitude. A ramp of a volts in a period of T seconds adds
+        a T / pi to what is taken for the response. With four periods a point and ten points a decade a sweep
+        lasts some twenty of its longest periods, so that half an amplitude of drift in the sweep makes 0.6 %
+        at the lowest frequency, like the residual above. Beyond sqrt(2), the peak of the signal, the cell has
+        left the potentials at which it was taken for linear.
+    temperature_K : tuple of float
+        With the activation energies of 0.3 to 0.6 eV of ion conduction and charge transfer a resistance
+        changes by 4 to 8 % a kelvin at 25 degC: by some percent at 0.5 K, and at 2 K by the 10 % that the
+        Kramers-Kronig test can see.
+    pressure_relative : tuple of float
+        The resistance of pressed contacts goes with the force to a power between -1/3 and -1 (Holm, Electric
+        Contacts, 1967): by 5 % at most at 0.05, and 6 to 17 % at 0.2.
+    """
+
+    residual_rms: float = 0.005
+    residual_max: float = 0.02
+    drift_of_amplitude: tuple[float, float] = (0.5, math.sqrt(2))
+    temperature_K: tuple[float, float] = (0.5, 2.0)
+    pressure_relative: tuple[float, float] = (0.05, 0.2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Validity:
+    """Judgement of a spectrum.
+
+    Attributes
+    ----------
+    verdict : {"accept", "repeat", "flag"}
+        "repeat" where the cell was not steady or the measurement not good: a longer rest may help. "flag"
+        where the spectrum may be used with what the reasons say in mind.
+    reasons : tuple of str
+        In words; none where it is accepted.
+    figures : tuple of Value
+        What was judged. A figure of what was not watched is missing.
+    kramers_kronig : KramersKronig or None
+        None where there were too few points for the test.
+    """
+
+    verdict: Literal["accept", "repeat", "flag"]
+    reasons: tuple[str, ...]
+    figures: tuple[Value, ...]
+    kramers_kronig: KramersKronig | None
+
+    @property
+    def residual(self) -> float:
+        """Rms residual of the test, relative to abs(Z); NaN where there was none."""
+        return math.nan if self.kramers_kronig is None else self.kramers_kronig.rms_residual
+
+
 def lin_kk(
     frequency_Hz: ArrayLike, impedance_ohm: ArrayLike, *, limit: float = 0.005, mu_limit: float = 0.85
 ) -> KramersKronig:
@@ -133,10 +198,10 @@ def lin_kk(
     Schönleber, Klotz and Ivers-Tiffée, Electrochim. Acta 131 (2014) 20; Boukamp, J. Electrochem. Soc. 142
     (1995) 1885.
     """
-    frequency, impedance = _checked(frequency_Hz, impedance_ohm)
+    frequency, impedance = checked(frequency_Hz, impedance_ohm)
     omega = 2 * np.pi * frequency
     weight = 1 / np.abs(impedance)
-    target = _stacked(impedance * weight)
+    target = stacked(impedance * weight)
     decades = math.log10(omega.max() / omega.min())
     most = max(3, min(len(omega) * 2 // 3, round(7 * decades)))
     for count in range(3, most + 1):
@@ -144,7 +209,7 @@ def lin_kk(
         tau = np.geomspace(0.5 / omega.max(), 2 / omega.min(), count)
         columns = [1 / (1 + 1j * omega * one) for one in tau]
         columns += [np.ones_like(omega), 1j * omega / omega.max(), -1j * omega.min() / omega]
-        matrix = _stacked(np.transpose(columns) * weight[:, None])
+        matrix = stacked(np.transpose(columns) * weight[:, None])
         solution = np.linalg.lstsq(matrix, target, rcond=None)[0]
         parts = target - matrix @ solution
         residuals = parts[: len(omega)] + 1j * parts[len(omega) :]
@@ -155,6 +220,120 @@ def lin_kk(
         if mu < mu_limit and rms <= limit:
             break
     return KramersKronig(residuals, float(np.abs(parts).max()), rms, mu, count, rms <= limit)
+
+
+def spectrum_validity(
+    frequency_Hz: ArrayLike,
+    z_ohm: ArrayLike,
+    *,
+    potential_drift_V: float,
+    amplitude_V: float,
+    temperature_drift_K: float | None = None,
+    pressure_drift_relative: float | None = None,
+    limits: Limits | None = None,
+) -> Validity:
+    """Judge a spectrum right after it was taken: accept it, flag it, or have it repeated.
+
+    Parameters
+    ----------
+    frequency_Hz : array_like, shape (n,)
+    z_ohm : array_like of complex, shape (n,)
+        Points that could not be measured are NaN.
+    potential_drift_V : float
+        Potential at rest after the spectrum minus that before it.
+    amplitude_V : float
+        Rms of the signal; of a galvanostatic spectrum, of the answer at the lowest frequency.
+    temperature_drift_K : float, optional
+        Largest difference while it was taken. None: not watched, not judged.
+    pressure_drift_relative : float, optional
+        Largest difference of pressure or force, over its mean.
+    limits : Limits, optional
+        With the source or the reasoning of each.
+
+    Raises
+    ------
+    BadInput
+        Shapes that differ, frequencies that are not above zero, drifts that are not finite, an amplitude that
+        is not above zero.
+
+    References
+    ----------
+    Schönleber, Klotz and Ivers-Tiffée, Electrochim. Acta 131 (2014) 20.
+    """
+    limits = limits or Limits()
+    if not amplitude_V > 0:
+        raise BadInput(f"amplitude_V={amplitude_V!r}: give the rms of the signal, above zero")
+    drifts = {
+        "potential_drift": (potential_drift_V / amplitude_V, "1", limits.drift_of_amplitude),
+        "temperature_drift": (temperature_drift_K, "K", limits.temperature_K),
+        "pressure_drift": (pressure_drift_relative, "1", limits.pressure_relative),
+    }
+    result, repeats, flags, figures = _judge_points(frequency_Hz, z_ohm, limits)
+    for name, (drift, unit, (first, second)) in drifts.items():
+        if drift is None:
+            continue
+        if not math.isfinite(drift):
+            raise BadInput(f"{name} is {drift!r}: give a finite number, or None for what was not watched")
+        figures.append(Value(name, abs(drift), unit, math.nan, _DRIFTS[name][1]))
+        if abs(drift) > first:
+            limit = second if abs(drift) > second else first
+            reason = _DRIFTS[name][0].format(drift=abs(drift), limit=limit)
+            (repeats if abs(drift) > second else flags).append(reason)
+    verdict: Literal["accept", "repeat", "flag"] = "repeat" if repeats else "flag" if flags else "accept"
+    return Validity(verdict, (*repeats, *flags), tuple(figures), result)
+
+
+_DRIFTS = {
+    "potential_drift": (
+        "the potential at rest drifted by {drift:.2g} amplitudes, more than {limit:.2g}: let the cell rest "
+        "longer",
+        "magnitude of the change of the potential at rest during the spectrum, over the rms amplitude",
+    ),
+    "temperature_drift": (
+        "the temperature changed by {drift:.2g} K while it was taken, more than {limit:.2g} K",
+        "magnitude of the largest difference of temperature during the spectrum",
+    ),
+    "pressure_drift": (
+        "the pressure changed by {drift:.2g} of its mean while it was taken, more than {limit:.2g}",
+        "magnitude of the largest difference of pressure during the spectrum, over its mean",
+    ),
+}
+
+
+def _judge_points(
+    frequency_Hz: ArrayLike, z_ohm: ArrayLike, limits: Limits
+) -> tuple[KramersKronig | None, list[str], list[str], list[Value]]:
+    """Judge the spectrum by itself: result, reasons to repeat, reasons to flag, figures."""
+    given, sound = np.size(frequency_Hz), int(np.count_nonzero(np.isfinite(z_ohm)))
+    if sound < FEWEST_POINTS:
+        told = f"{sound} of {given} points could be measured: {FEWEST_POINTS} are needed"
+        return None, [told], [], []
+    frequency, _ = checked(frequency_Hz, z_ohm)
+    result = lin_kk(frequency_Hz, z_ohm, limit=limits.residual_rms)
+    repeats, flags = [], []
+    if not result.valid:
+        repeats.append(
+            "it does not obey the Kramers-Kronig relations: rms residual "
+            f"{100 * result.rms_residual:.2g} %, more than {100 * limits.residual_rms:.2g} %"
+        )
+    elif result.max_residual > limits.residual_max:
+        parts = np.maximum(np.abs(result.residuals.real), np.abs(result.residuals.imag))
+        flags.append(
+            f"the point at {frequency[np.argmax(parts)]:.3g} Hz is {100 * result.max_residual:.2g} % off the "
+            f"Kramers-Kronig relations, more than {100 * limits.residual_max:.2g} %"
+        )
+    if len(frequency) < given:
+        flags.append(f"{given - len(frequency)} of {given} points could not be measured")
+    rms = Value(
+        "kramers_kronig_residual",
+        result.rms_residual,
+        "1",
+        result.rms_residual / math.sqrt(4 * len(frequency)),
+        "rms of (measured - fitted) / abs(measured) of a chain of RC elements, which obeys the "
+        "Kramers-Kronig relations (Schönleber et al. 2014); uncertainty as of the standard deviation of 2 n "
+        "numbers",
+    )
+    return result, repeats, flags, [rms]
 
 
 def fit_circuit(frequency_Hz: ArrayLike, impedance_ohm: ArrayLike) -> CircuitFit:
@@ -187,7 +366,7 @@ def fit_circuit(frequency_Hz: ArrayLike, impedance_ohm: ArrayLike) -> CircuitFit
     An arc is R/(1 + (j w tau)^alpha), the parallel R and CPE with Q = tau^alpha / R.  The arc with the
     smaller tau is the bulk's.
     """
-    frequency, impedance = _checked(frequency_Hz, impedance_ohm)
+    frequency, impedance = checked(frequency_Hz, impedance_ohm)
     left_out = np.size(frequency_Hz) - len(frequency)
     order = np.argsort(frequency)[::-1]
     frequency, impedance = frequency[order], impedance[order]
@@ -243,14 +422,14 @@ class _Problem:
         return total, np.transpose(slopes)
 
     def residuals(self, parameters: Floats) -> Floats:
-        return _stacked((self.model(parameters)[0] - self.impedance) * self.weight)
+        return stacked((self.model(parameters)[0] - self.impedance) * self.weight)
 
     def jacobian(self, parameters: Floats) -> Floats:
-        return _stacked(self.model(parameters)[1] * self.weight[:, None])
+        return stacked(self.model(parameters)[1] * self.weight[:, None])
 
     def grid_starts(self, arcs: int) -> list[Floats]:
         """Find the best time constants on a grid, by a non-negative linear fit of what is linear."""
-        target = _stacked(self.impedance * self.weight)
+        target = stacked(self.impedance * self.weight)
         log_taus = np.linspace(*self.log_tau_bounds, GRID_POINTS)
         # Of one ohm each: the derivative by log R is the element itself.
         unit_arcs = np.array([0.0, 0.0, 1.0, *(x for tau in log_taus for x in (0.0, tau, START_ARC))])
@@ -364,8 +543,14 @@ def _split(one: Floats) -> list[Floats]:
     ]
 
 
-def _checked(frequency_Hz: ArrayLike, impedance_ohm: ArrayLike) -> tuple[Floats, Complexes]:
-    """Arrays of the finite points."""
+def checked(frequency_Hz: ArrayLike, impedance_ohm: ArrayLike) -> tuple[Floats, Complexes]:
+    """Give frequencies and impedances of the finite points.
+
+    Raises
+    ------
+    BadInput
+        Shapes that differ, fewer than 12 finite points, or frequencies that are not above zero.
+    """
     frequency = np.asarray(frequency_Hz, dtype=float)
     impedance = np.asarray(impedance_ohm, dtype=complex)
     if frequency.ndim != 1 or frequency.shape != impedance.shape:
@@ -385,6 +570,6 @@ def _checked(frequency_Hz: ArrayLike, impedance_ohm: ArrayLike) -> tuple[Floats,
     return frequency, impedance
 
 
-def _stacked(values: NDArray[np.complexfloating | np.floating]) -> Floats:
-    """Real parts above imaginary parts."""
+def stacked(values: NDArray[np.complexfloating | np.floating]) -> Floats:
+    """Put real parts above imaginary parts, as linear least squares want them."""
     return np.concatenate([values.real, values.imag])

@@ -13,13 +13,18 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssblab.analysis.common import (
+    Floats,
+    GAS_CONSTANT_J_mol_K,
+    above_zero,
+    relative_uncertainty,
+    uncertainty_of,
+)
+from ssblab.analysis.compaction import pellet_conductivity
 from ssblab.analysis.impedance import CircuitFit
 from ssblab.analysis.moist_air import relative_slope_per_K, water_mole_fraction
 from ssblab.quantities import BadInput, Value
 
-Floats = NDArray[np.float64]
-
-GAS_CONSTANT_J_mol_K = 8.314462618
 # Alicat's default standard conditions: 25 degC, 101.325 kPa; ideal gas.
 MOLAR_VOLUME_L_mol = GAS_CONSTANT_J_mol_K * 298.15 / 101.325
 # The documents' accuracy of the humidity box (S001 L6261-6263).
@@ -247,7 +252,7 @@ def water_dose(
     ----------
     Requirement A2.  Documents, 2.2: 2 K of dew point are a fifth of the water, so the set point will not do.
     """
-    _above_zero(mass_g=mass_g, molar_volume_L_mol=molar_volume_L_mol)
+    above_zero(mass_g=mass_g, molar_volume_L_mol=molar_volume_L_mol)
     time, dew_point, flow, pressure = _columns(
         time_s=time_s, dew_point_C=dew_point_C, flow_mL_min=flow_mL_min, pressure_Pa=pressure_Pa
     )
@@ -262,7 +267,7 @@ def water_dose(
         dose * flow_relative_uncertainty,
         record.gap_uncertainty(0),
     )
-    relative_mass, note = _relative(mass_uncertainty_g, mass_g, "mass")
+    relative_mass, note = relative_uncertainty(mass_uncertainty_g, mass_g, "mass")
     about = (
         "trapezoidal integral of x_w Q / V_m, x_w = p_sat(measured dew point) / p (Murphy and Koop 2005, ice "
         f"below 0 degC), V_m = {molar_volume_L_mol:.4f} L/mol; {record.note}"
@@ -411,14 +416,13 @@ def conductivity(
     BadInput
         A length or an area that is not above zero.
     """
-    _above_zero(thickness_mm=thickness_mm, area_cm2=area_cm2)
-    relative_thickness, thickness_note = _relative(thickness_uncertainty_mm, thickness_mm, "thickness")
-    relative_area, area_note = _relative(area_uncertainty_cm2, area_cm2, "area")
-    resistance = fit.r_total
-    value = thickness_mm / 10 / (resistance.value * area_cm2)
-    relative = math.hypot(_uncertainty(resistance) / resistance.value, relative_thickness, relative_area)
-    definition = f"thickness / (R_total area), R_total = R_bulk + R_reaction{thickness_note}{area_note}"
-    return Value("conductivity", value, "S/cm", value * relative, definition)
+    return pellet_conductivity(
+        fit.r_total,
+        thickness_mm=thickness_mm,
+        area_cm2=area_cm2,
+        thickness_uncertainty_mm=thickness_uncertainty_mm,
+        area_uncertainty_cm2=area_uncertainty_cm2,
+    )
 
 
 def recovery_of_added_resistance(pristine: Value, exposed: Value, heated: Value) -> Value:
@@ -451,7 +455,7 @@ def recovery_of_added_resistance(pristine: Value, exposed: Value, heated: Value)
     """
     r0, r1, r2 = _resistances(pristine, exposed, heated)
     definition = "(R1 - R2) / (R1 - R0); our calibration: the documents define no formula for recovery"
-    rise, rise_uncertainty = r1 - r0, math.hypot(_uncertainty(exposed), _uncertainty(pristine))
+    rise, rise_uncertainty = r1 - r0, math.hypot(uncertainty_of(exposed), uncertainty_of(pristine))
     if not rise > SIGNIFICANT * rise_uncertainty:
         reason = (
             f"not defined: R1 - R0 = {rise:.4g} {pristine.unit} is not above {SIGNIFICANT:g} times its "
@@ -460,7 +464,7 @@ def recovery_of_added_resistance(pristine: Value, exposed: Value, heated: Value)
         return Value("recovery_of_added_resistance", math.nan, "1", math.nan, f"{definition}; {reason}")
     recovery = (r1 - r2) / rise
     uncertainty = math.hypot(
-        recovery * _uncertainty(pristine), (1 - recovery) * _uncertainty(exposed), _uncertainty(heated)
+        recovery * uncertainty_of(pristine), (1 - recovery) * uncertainty_of(exposed), uncertainty_of(heated)
     )
     return Value("recovery_of_added_resistance", recovery, "1", uncertainty / rise, definition)
 
@@ -583,7 +587,7 @@ def _mol_s(flow_mL_min: ArrayLike, molar_volume_L_mol: float) -> Floats:
 
 def _flow_mol_s_g(measurement: H2SMeasurement) -> Floats:
     """Flow of gas over mass of sample at each time."""
-    _above_zero(mass_g=measurement.mass_g, molar_volume_L_mol=measurement.molar_volume_L_mol)
+    above_zero(mass_g=measurement.mass_g, molar_volume_L_mol=measurement.molar_volume_L_mol)
     _, flow = _columns(time_s=measurement.time_s, flow_mL_min=measurement.flow_mL_min)
     return _mol_s(flow, measurement.molar_volume_L_mol) / measurement.mass_g
 
@@ -596,7 +600,7 @@ def _clean_fraction(measurement: H2SMeasurement) -> Floats:
 
 def _sensitivity(measurement: H2SMeasurement) -> tuple[float, str]:
     """Relative uncertainty that all samples of the record share, and what is missing in it."""
-    relative_mass, note = _relative(measurement.mass_uncertainty_g, measurement.mass_g, "mass")
+    relative_mass, note = relative_uncertainty(measurement.mass_uncertainty_g, measurement.mass_g, "mass")
     relative = math.hypot(
         measurement.calibration_relative_uncertainty, measurement.flow_relative_uncertainty, relative_mass
     )
@@ -649,7 +653,7 @@ def _ratio(name: str, numerator: Value, denominator: Value, definition: str) -> 
         reason = f"not defined: {denominator.name} is {below:g} {denominator.unit}"
         return Value(name, math.nan, "1", math.nan, f"{definition}; {reason}")
     ratio = above / below
-    uncertainty = math.hypot(_uncertainty(numerator), ratio * _uncertainty(denominator)) / below
+    uncertainty = math.hypot(uncertainty_of(numerator), ratio * uncertainty_of(denominator)) / below
     return Value(name, ratio, "1", uncertainty, definition)
 
 
@@ -658,20 +662,3 @@ def _resistances(*values: Value) -> tuple[float, ...]:
     if len(units) > 1:
         raise BadInput(f"resistances in {', '.join(sorted(units))}: give all of them in one unit")
     return tuple(value.value for value in values)
-
-
-def _uncertainty(value: Value) -> float:
-    return math.nan if value.uncertainty is None else value.uncertainty
-
-
-def _relative(uncertainty: float | None, value: float, name: str) -> tuple[float, str]:
-    """Relative uncertainty, and a remark where it is not given."""
-    if uncertainty is None:
-        return 0.0, f"; without the uncertainty of the {name}, which is not given"
-    return uncertainty / value, ""
-
-
-def _above_zero(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not 0 < number < math.inf:
-            raise BadInput(f"{name} is {number:g}: it must be above zero; give the measured one")

@@ -1,9 +1,10 @@
+import math
 import time
 
 import numpy as np
 import pytest
 
-from ssblab.analysis.impedance import fit_circuit, lin_kk
+from ssblab.analysis.impedance import Limits, fit_circuit, lin_kk, spectrum_validity
 from ssblab.quantities import BadInput
 
 # Circuits with known elements.  "reaction" as a share of the bulk from 5 % to five times.
@@ -270,3 +271,98 @@ def test_what_is_not_a_spectrum_is_refused():
         fit_circuit(np.logspace(5, 1, 20), np.ones(19, complex))
     with pytest.raises(BadInput, match="above zero"):
         lin_kk(np.linspace(-1, 1, 30), np.ones(30, complex))
+
+
+# --- may a spectrum be believed ---
+
+STEADY = {"potential_drift_V": 1e-4, "amplitude_V": 0.01}
+
+
+@pytest.fixture(scope="module")
+def good():
+    frequency = np.logspace(6, -2, 81)
+    s = 2j * np.pi * frequency
+    z = 5 + 2e-7 * s + 20 / (1 + s / 2.5e6) + 15 / (1 + (s / 200) ** 0.85) + 0.5 / np.sqrt(s)
+    return frequency, noisy(z, 0.001, seed=4)
+
+
+def test_a_good_spectrum_is_accepted(good):
+    judged = spectrum_validity(*good, **STEADY, temperature_drift_K=0.1, pressure_drift_relative=-0.01)
+    assert judged.verdict == "accept"
+    assert judged.reasons == ()
+    named = {figure.name: figure for figure in judged.figures}
+    assert set(named) == {
+        "kramers_kronig_residual", "potential_drift", "temperature_drift", "pressure_drift"
+    }  # fmt: skip
+    assert named["potential_drift"].value == pytest.approx(0.01)
+    assert named["pressure_drift"].value == pytest.approx(0.01)
+    assert judged.residual == judged.kramers_kronig.rms_residual < 0.005
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "reason"),
+    [
+        ({"potential_drift_V": -4e-3}, "accept", ""),
+        ({"potential_drift_V": -6e-3}, "flag", "drifted by 0.6 amplitudes, more than 0.5"),
+        ({"potential_drift_V": 0.02}, "repeat", "drifted by 2 amplitudes, more than 1.4: let the cell rest"),
+        ({"temperature_drift_K": -0.7}, "flag", "temperature changed by 0.7 K"),
+        ({"temperature_drift_K": 2.5}, "repeat", "more than 2 K"),
+        ({"pressure_drift_relative": 0.1}, "flag", "pressure changed by 0.1 of its mean"),
+        ({"pressure_drift_relative": -0.3}, "repeat", "more than 0.2"),
+    ],
+)
+def test_drift_is_judged(good, change, verdict, reason):
+    judged = spectrum_validity(*good, **{**STEADY, **change})
+    assert judged.verdict == verdict
+    assert reason in "; ".join(judged.reasons)
+    assert bool(judged.reasons) == (verdict != "accept")
+
+
+def test_limits_are_arguments(good):
+    strict = Limits(temperature_K=(0.05, 0.1), residual_rms=0.002)
+    judged = spectrum_validity(*good, **STEADY, temperature_drift_K=0.07, limits=strict)
+    assert judged.verdict == "flag"
+    noise = spectrum_validity(*good, **STEADY, limits=Limits(residual_rms=1e-4))
+    assert noise.verdict == "repeat"
+
+
+def test_a_spectrum_of_a_cell_that_changed_is_to_be_repeated(good):
+    frequency, z = good
+    changing = z * np.linspace(1.0, 1.3, len(z))
+    judged = spectrum_validity(frequency, changing, **STEADY, temperature_drift_K=0.6)
+    assert judged.verdict == "repeat"
+    assert "does not obey the Kramers-Kronig relations: rms residual" in judged.reasons[0]
+    assert "temperature" in judged.reasons[1]
+
+
+def test_one_disturbed_point_is_named(good):
+    frequency, z = good
+    hum = z.copy()
+    point = int(np.argmin(np.abs(frequency - 50)))
+    hum[point] *= 1.03
+    judged = spectrum_validity(frequency, hum, **STEADY)
+    assert judged.verdict == "flag"
+    assert "the point at 50.1 Hz is" in judged.reasons[0]
+
+
+def test_points_that_are_missing_are_told(good):
+    frequency, z = good
+    holed = z.copy()
+    holed[[0, 1, 7]] = np.nan
+    judged = spectrum_validity(frequency, holed, **STEADY)
+    assert (judged.verdict, judged.reasons) == ("flag", ("3 of 81 points could not be measured",))
+    holed[5:] = np.nan
+    judged = spectrum_validity(frequency, holed, **STEADY)
+    assert (judged.verdict, judged.kramers_kronig) == ("repeat", None)
+    assert "3 of 81 points could be measured: 12 are needed" in judged.reasons[0]
+    assert np.isnan(judged.residual)
+
+
+def test_what_can_not_be_judged_is_refused(good):
+    frequency, z = good
+    with pytest.raises(BadInput, match="amplitude_V=0"):
+        spectrum_validity(frequency, z, potential_drift_V=0.0, amplitude_V=0.0)
+    with pytest.raises(BadInput, match="temperature_drift is nan"):
+        spectrum_validity(frequency, z, **STEADY, temperature_drift_K=math.nan)
+    with pytest.raises(BadInput, match="one impedance for each"):
+        spectrum_validity(frequency, z[:-1], **STEADY)
