@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,12 +15,15 @@ from bluesky import Msg
 from devices.instrument import LabDevice
 from ssblab.quantities import BadInput, format_quantity, parse
 from ssblab.samples import CellSample, ElectrolyteSample
+from ssblab.steps import Amount, parse_amount
 
 __all__ = [
     "FROM_STATION",
+    "AmountIn",
     "Argument",
     "PlanGenerator",
     "Quantity",
+    "Text",
     "arguments_of",
     "describe_arguments",
     "plan",
@@ -30,11 +33,11 @@ __all__ = [
 
 PlanGenerator = Generator[Msg, Any, Any]
 
-#: Default of a device argument: the session gives the station's only device of that family.
+#: Default of a device argument: the session gives the one that the sample is at, or the station's only one.
 FROM_STATION: Any = None
 
-
-_SAMPLES = {ElectrolyteSample: "an electrolyte", CellSample: "a cell"}
+_SAMPLES: dict[type, str] = {ElectrolyteSample: "an electrolyte", CellSample: "a cell"}
+_BETWEEN = ","
 
 
 def written(text: str) -> Any:
@@ -49,7 +52,8 @@ class Quantity:
     Attributes
     ----------
     unit : str
-        A user writes any unit of the same kind: "2 h" for "s".
+        A user writes any unit of the same kind: "2 h" for "s". "" is a plain number; of an argument that is
+        annotated as int, a whole one.
     doc : str
         What it is.
     lower, upper : float, optional
@@ -61,10 +65,80 @@ class Quantity:
     lower: float | None = None
     upper: float | None = None
 
+    def read(self, name: str, value: Any) -> float:
+        """Read what a user wrote."""
+        return parse(value, self.unit, name=name, lower=self.lower, upper=self.upper)
+
+    def write(self, value: Any) -> str:
+        """Write a value so that it is read as the same."""
+        return format_quantity(value, self.unit)
+
+
+@dataclass(frozen=True)
+class AmountIn:
+    """Says of an argument that it is an amount of the language of steps (docs/steps.md).
+
+    Attributes
+    ----------
+    units : tuple of str
+        Canonical units allowed: ("C", "A", "mA/cm2") for a rate.
+    doc : str
+        What it is.
+    """
+
+    units: tuple[str, ...]
+    doc: str
+
+    @property
+    def unit(self) -> str:
+        """The units, for people."""
+        return " or ".join(self.units)
+
+    def read(self, name: str, value: Any) -> Amount:
+        """Read what a user wrote."""
+        if isinstance(value, Amount):
+            value = value.text()
+        if not isinstance(value, str):
+            raise BadInput(f"{name}={value!r} is no text with a unit of {self.unit}")
+        return parse_amount(value, *self.units, name=name)
+
+    def write(self, value: Amount) -> str:
+        """Write a value so that it is read as the same."""
+        return value.text()
+
+
+@dataclass(frozen=True)
+class Text:
+    """Says of an argument that it is text.
+
+    Attributes
+    ----------
+    doc : str
+        What it is.
+    choices : tuple of str
+        What is allowed; empty for any text.
+    """
+
+    doc: str
+    choices: tuple[str, ...] = ()
+    unit = ""
+
+    def read(self, name: str, value: Any) -> str:
+        """Take what a user wrote."""
+        if not isinstance(value, str) or not value.strip():
+            raise BadInput(f"{name}={value!r} is no text")
+        if self.choices and value not in self.choices:
+            raise BadInput(f"{name}={value!r}: write {' or '.join(self.choices)}")
+        return value
+
+    def write(self, value: str) -> str:
+        """Give the text."""
+        return value
+
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument as a user sees it."""
+    """One argument as a user sees it; of `several`, a user may give more than one, with commas between."""
 
     name: str
     kind: str
@@ -72,15 +146,18 @@ class Argument:
     default: str | None
     required: bool
     doc: str
+    several: bool = False
 
 
 def plan(function: Callable[..., PlanGenerator]) -> Callable[..., PlanGenerator]:
     """Make a plan of a generator function with annotated keyword arguments.
 
     Arguments annotated `Annotated[float, Quantity(...)]` are written by users as text with a unit and
-    come into the function as numbers in the unit of the annotation. Arguments annotated with a family of
-    devices may be left out: the session then gives the station's only device of that family. All that is
-    wrong is told in one BadInput, when the plan is called.
+    come into the function as numbers in the unit of the annotation; `AmountIn` and `Text` likewise;
+    `tuple[float, ...]` takes several, with commas between. Arguments annotated with a family of
+    devices may be left out: the session then gives the one that the sample is at, or the station's only
+    one; `Family | None` is None where there is none. All that is wrong is told in one BadInput, when the
+    plan is called.
     """
 
     @functools.wraps(function)
@@ -94,37 +171,112 @@ def plan(function: Callable[..., PlanGenerator]) -> Callable[..., PlanGenerator]
     return checked
 
 
+@dataclass(frozen=True)
+class _Slot:
+    """What a parameter of a plan takes.
+
+    Attributes
+    ----------
+    form : Quantity or AmountIn or Text or None
+        How its text is read.
+    families : tuple of type
+        Of a device.
+    sample : type or None
+        Of a sample.
+    several, whole, optional : bool
+        Whether it is a tuple; a whole number; may be None.
+    """
+
+    form: Quantity | AmountIn | Text | None = None
+    families: tuple[type[LabDevice], ...] = ()
+    sample: type | None = None
+    several: bool = False
+    whole: bool = False
+    optional: bool = False
+
+    @property
+    def kind(self) -> str:
+        if self.form is not None:
+            return "text" if isinstance(self.form, Text) else "quantity"
+        if self.sample is not None:
+            return "sample"
+        return " or ".join(family.family for family in self.families)
+
+    @property
+    def doc(self) -> str:
+        if self.form is not None:
+            return self.form.doc
+        if self.sample is not None:
+            return f"{_SAMPLES[self.sample]} of the station file"
+        return f"a {self.kind} of the station" + (", if there is one" if self.optional else "")
+
+    def read(self, name: str, value: Any) -> Any:
+        if value is None and (self.optional or self.families):
+            return None
+        if not self.several:
+            return self._one(name, value)
+        items = value.split(_BETWEEN) if isinstance(value, str) else value
+        if not isinstance(items, Iterable) or not (items := list(items)):
+            raise BadInput(f"{name}={value!r}: give one or several, with commas between")
+        return tuple(self._one(name, item) for item in items)
+
+    def _one(self, name: str, value: Any) -> Any:
+        if self.form is not None:
+            found = self.form.read(name, value)
+            if self.whole and found != int(found):  # type: ignore[arg-type] # whole numbers are quantities
+                raise BadInput(f"{name}={value!r} is no whole number")
+            return int(found) if self.whole else found  # type: ignore[arg-type]
+        if self.families and not isinstance(value, self.families):
+            raise BadInput(f"{name} must be a {self.kind} of the station, not {value!r}")
+        if self.sample is not None and not isinstance(value, self.sample):
+            raise BadInput(
+                f"{name} must be the record of {_SAMPLES[self.sample]} such as session.samples['...'], "
+                f"not {value!r}"
+            )
+        return value
+
+    def write(self, value: Any) -> str:
+        assert self.form is not None
+        if self.several:
+            return f"{_BETWEEN} ".join(self.form.write(item) for item in value)
+        return self.form.write(value)
+
+
+def _slots(function: Callable[..., Any]) -> dict[str, _Slot | None]:
+    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    return {name: _slot(hints.get(name)) for name in inspect.signature(function).parameters}
+
+
+def _slot(hint: Any) -> _Slot | None:
+    extras: tuple[Any, ...] = ()
+    while typing.get_origin(hint) is Annotated:
+        extras, hint = (*extras, *hint.__metadata__), hint.__origin__
+    form = next((extra for extra in extras if isinstance(extra, (Quantity, AmountIn, Text))), None)
+    parts = typing.get_args(hint) or (hint,)
+    optional = type(None) in parts
+    several = typing.get_origin(hint) is tuple
+    kinds = [part for part in parts if inspect.isclass(part) and part is not type(None)]
+    if form is not None:
+        return _Slot(form, several=several, whole=int in kinds, optional=optional)
+    if families := tuple(kind for kind in kinds if issubclass(kind, LabDevice)):
+        return _Slot(families=families, optional=optional)
+    if sample := next((kind for kind in kinds if kind in _SAMPLES), None):
+        return _Slot(sample=sample, several=several)
+    return None
+
+
 def arguments_of(function: Callable[..., Any]) -> list[Argument]:
     """List the arguments of a plan, those that a user gives."""
-    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     found = []
+    slots = _slots(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        hint = hints.get(name)
+        if (slot := slots[name]) is None:
+            continue
         required = parameter.default is parameter.empty
         default = None if required or parameter.default is None else str(parameter.default)
-        if quantity := _quantity(hint):
-            found.append(Argument(name, "quantity", quantity.unit, default, required, quantity.doc))
-        elif family := _family(hint):
-            found.append(Argument(name, family.family, "", None, False, f"a {family.family} of the station"))
-        elif hint in _SAMPLES:
-            found.append(Argument(name, "sample", "", None, True, f"{_SAMPLES[hint]} of the station file"))
+        unit = slot.form.unit if slot.form is not None else ""
+        found.append(Argument(name, slot.kind, unit, default, required, slot.doc, slot.several))
     return found
-
-
-def _quantity(hint: Any) -> Quantity | None:
-    if typing.get_origin(hint) is Annotated:
-        return next((extra for extra in hint.__metadata__ if isinstance(extra, Quantity)), None)
-    return next(filter(None, map(_quantity, typing.get_args(hint))), None)
-
-
-def _may_be_left_out(hint: Any) -> bool:
-    inner = hint.__origin__ if typing.get_origin(hint) is Annotated else hint
-    return type(None) in typing.get_args(inner)
-
-
-def _family(hint: Any) -> type[LabDevice] | None:
-    candidates = [hint, *typing.get_args(hint)]
-    return next((c for c in candidates if inspect.isclass(c) and issubclass(c, LabDevice)), None)
 
 
 def problems_with(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, str]:
@@ -147,63 +299,52 @@ def _check(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
 def _examine(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Values as the plan gets them, and problems, both by argument."""
     parameters = inspect.signature(function).parameters
-    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for unknown in sorted(given.keys() - parameters.keys()):
         close = difflib.get_close_matches(unknown, parameters, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(parameters)}"
         problems[unknown] = f"has no argument {unknown!r}: {hint}"
+    slots = _slots(function)
     for key, parameter in parameters.items():
         if key not in given and parameter.default is parameter.empty:
             problems[key] = f"needs {key}"
             continue
+        value, slot = given.get(key, parameter.default), slots[key]
         try:
-            values[key] = _value(key, given.get(key, parameter.default), hints.get(key))
+            values[key] = value if slot is None else slot.read(key, value)
         except BadInput as error:
             problems[key] = str(error)
     return values, problems
 
 
-def _value(name: str, value: Any, hint: Any) -> Any:
-    quantity = _quantity(hint)
-    if quantity is not None:
-        if value is None and _may_be_left_out(hint):
-            return None
-        return parse(value, quantity.unit, name=name, lower=quantity.lower, upper=quantity.upper)
-    family = _family(hint)
-    if family is not None and value is not None and not isinstance(value, family):
-        raise BadInput(f"{name} must be a {family.family} of the station, not {value!r}")
-    if hint in _SAMPLES and not isinstance(value, hint):
-        raise BadInput(
-            f"{name} must be the record of {_SAMPLES[hint]} such as session.samples['...'], not {value!r}"
-        )
-    return value
-
-
 def _with_rig(function: Callable[..., PlanGenerator], arguments: dict[str, Any]) -> PlanGenerator:
     """Ask the session for the devices that were not named, and for the sample to be mounted."""
-    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    families = {
-        key: family
-        for key, value in arguments.items()
-        if value is None and (family := _family(hints.get(key)))
+    missing = {
+        key: slot
+        for key, slot in _slots(function).items()
+        if slot and slot.families and arguments[key] is None
     }
     sample = next((value for value in arguments.values() if isinstance(value, tuple(_SAMPLES))), None)
-    rig = yield Msg("rig", None, families=families, sample=sample)
-    if rig is None and families:
+    rig = yield Msg(
+        "rig",
+        None,
+        families={key: slot.families for key, slot in missing.items() if not slot.optional},
+        optional={key: slot.families for key, slot in missing.items() if slot.optional},
+        sample=sample,
+    )
+    if rig is None and missing:
         raise BadInput(
-            f"plan {function.__name__}: name its devices ({', '.join(families)}), or run it in a session, "
+            f"plan {function.__name__}: name its devices ({', '.join(missing)}), or run it in a session, "
             "which knows the station's"
         )
     return (yield from function(**{**arguments, **(rig or {})}))
 
 
 def describe_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, str]:
-    """Write the quantities among a plan's arguments as text with their units, for its start document."""
-    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    """Write what a user gave to a plan as text with units, for its start document."""
     return {
-        key: format_quantity(values[key], quantity.unit)
-        for key, hint in hints.items()
-        if key in values and values[key] is not None and (quantity := _quantity(hint))
+        key: slot.write(values[key])
+        for key, slot in _slots(function).items()
+        if slot is not None and slot.form is not None and values.get(key) is not None
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,21 +109,53 @@ def log_for(
     yield from log(devices, stream, period_s, lambda: clock.monotonic() < end, on_event)
 
 
-def measure(device: FlyingDevice, task: Any, stream: str) -> PlanGenerator:
+def measure(
+    device: FlyingDevice,
+    task: Any,
+    stream: str,
+    look: Callable[[], PlanGenerator] | None = None,
+    look_s: float = _LONGEST_COLLECT_S,
+    rows: list[dict[str, Any]] | None = None,
+) -> PlanGenerator:
     """Have a device do a task in the instrument, into a stream of its own, one event a row.
 
     A pause holds the plan, not the instrument: nothing is started twice then, and no row is lost. If the plan
     ends before the measurement, the device is stopped, and what it has given until then is collected.
+
+    Parameters
+    ----------
+    device : FlyingDevice
+    task : Task
+    stream : str
+        Name of the event stream.
+    look : callable, optional
+        Makes a short plan, done every `look_s` while the task runs; what it returns, if not "", is the reason
+        for which the task ends now.
+    look_s : float
+    rows : list, optional
+        Gets the data of all rows, for a plan that judges them.
+
+    Returns
+    -------
+    str
+        The reason given by `look`; "" if the task came to its own end.
     """
     group = f"measure-{next(_groups)}"
     flyer = device.flyer(task)
-    collect = Msg("collect", flyer, name=stream, return_payload=False)
+
+    def collect() -> PlanGenerator:
+        message = Msg("collect", flyer, name=stream, return_payload=rows is not None)
+        given = yield from _never_again(message)
+        if rows is not None:
+            rows.extend(_rows(given))
+
     yield Msg("checkpoint")
     yield Msg("prepare", flyer, task, group=group)
     yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
     yield Msg("checkpoint")
     yield Msg("declare_stream", None, flyer, name=stream, collect=True)  # once more does no harm
     yield Msg("checkpoint")
+    reason = ""
     try:
         started = yield from _never_again(Msg("kickoff", flyer, group=group))
         yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
@@ -131,16 +163,32 @@ def measure(device: FlyingDevice, task: Any, stream: str) -> PlanGenerator:
             yield Msg("sleep", None, _SHORTEST_COLLECT_S)
         status = yield from _never_again(Msg("complete", flyer, group=group))
         period_s = min(_LONGEST_COLLECT_S, max(_SHORTEST_COLLECT_S, task.longest_s() / 100))
-        while not status.done:
+        if look is not None:
+            period_s = min(period_s, look_s)
+        while not status.done and not reason:
             yield Msg("sleep", None, period_s)
-            yield from _never_again(collect)
-        yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
+            yield from collect()
+            if look is not None and not status.done:
+                reason = yield from look()
+        if reason:
+            yield from _break_off(device, group)
+        else:
+            yield Msg("wait", None, group=group, timeout=_READ_TIMEOUT_S)
     except Exception:
         if device.measuring or flyer.starting:
             yield from _break_off(device, group)
-        yield from _never_again(collect)
+        yield from collect()
         raise
-    yield from _never_again(collect)
+    yield from collect()
+    return reason
+
+
+def _rows(pages: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Data of each row of events or event pages."""
+    for page in pages:
+        columns = [values if isinstance(values, list) else [values] for values in page["data"].values()]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(page["data"], values, strict=True))
 
 
 def _never_again(message: Msg) -> PlanGenerator:

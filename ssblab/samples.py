@@ -100,6 +100,8 @@ class ElectrolyteSample(pydantic.BaseModel):
         Temperature at which this electrolyte is heated in vacuum after exposure.
     lot_id : str, optional
         Lot of the electrolyte powder.
+    devices : tuple of str, optional
+        Devices of the station that it is at, such as its die's press: a plan takes these of several.
     note : str, optional
     """
 
@@ -117,6 +119,7 @@ class ElectrolyteSample(pydantic.BaseModel):
     diameter_uncertainty_mm: Positive | None = None
     vacuum_heating_C: Positive | None = None
     lot_id: str | None = None
+    devices: tuple[str, ...] = ()
     note: str | None = None
 
     @pydantic.field_validator("formula")
@@ -149,7 +152,7 @@ class ElectrolyteSample(pydantic.BaseModel):
 
     def metadata(self) -> dict[str, Any]:
         """Give the record for a start document: ``md={"sample": sample.metadata()}``."""
-        return self.model_dump(exclude_none=True) | {
+        return self.model_dump(exclude_none=True, exclude={"devices"}) | {
             "area_cm2": self.area_cm2,
             "molar_mass_g_mol": self.molar_mass_g_mol,
             "sulfur_mol_per_g": self.sulfur_mol_per_g,
@@ -187,6 +190,9 @@ class CellSample(pydantic.BaseModel):
         Active material of the working electrode, for specific capacities.
     lot_id : str, optional
         Lot of the cell.
+    devices : tuple of str, optional
+        Devices of the station that it is at: its channel, its chamber, its press. A plan takes these of
+        several.
     note : str, optional
     """
 
@@ -205,6 +211,7 @@ class CellSample(pydantic.BaseModel):
     pressure_MPa: Positive | None = None
     active_mass_g: Positive | None = None
     lot_id: str | None = None
+    devices: tuple[str, ...] = ()
     note: str | None = None
 
     @pydantic.model_validator(mode="after")
@@ -221,7 +228,7 @@ class CellSample(pydantic.BaseModel):
 
     def metadata(self) -> dict[str, Any]:
         """Give the record for a start document: ``md={"sample": sample.metadata()}``."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_none=True, exclude={"devices"})
 
 
 def _kind_of(record: Any) -> str:

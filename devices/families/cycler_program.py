@@ -14,11 +14,20 @@ __all__ = ["CellLimits", "Program", "Step"]
 
 _MARGIN_S = 120.0  # for relays to switch, and a cycler to show what it did
 _STEP_S = 2.0  # from the end of a step to the beginning of the next
+_LOOKS = 200  # at a program that takes its longest time
+_SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.5, 60.0
+_DENSE_LOOK_S = 10.0  # records that come more often than this are fetched several at a time
 
 
 @dataclass(frozen=True)
 class Step:
     """One step: a current until something ends it, perhaps followed by a held voltage, or a rest.
+
+    A voltage that is held from the beginning is the same: `current_A` is then the largest current that the
+    cell is given, and flows until the voltage is reached, at once if the cell is there already. The kind
+    says which way current may flow: a cell beyond the voltage that is held gets none until it has relaxed.
+    Holds of the same kind and voltage that follow each other hold on without a gap, so that records become
+    sparser in the course of a hold.
 
     Attributes
     ----------
@@ -36,6 +45,8 @@ class Step:
         A held voltage ends when the current has fallen to this, without sign.
     end_capacity_Ah : float or None
         The step ends when this charge has passed, without sign.
+    record_interval_s : float or None
+        A record at least this often in this step; None is the program's.
 
     Raises
     ------
@@ -50,6 +61,7 @@ class Step:
     end_voltage_V: float | None = None
     end_current_A: float | None = None
     end_capacity_Ah: float | None = None
+    record_interval_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("charge", "discharge", "rest"):
@@ -61,6 +73,7 @@ class Step:
             "end_voltage_V",
             "end_current_A",
             "end_capacity_Ah",
+            "record_interval_s",
         ):
             _check_number(self, name, positive=name not in ("current_A", "hold_V", "end_voltage_V"))
         if self.kind == "rest":
@@ -111,7 +124,7 @@ class Program:
     limits : CellLimits
         Hold throughout; steps that ask for more are refused.
     record_interval_s : float
-        A record at least this often.
+        A record at least this often, in steps that do not say how often.
     cycles : int
         How often all steps are done.
     """
@@ -141,7 +154,23 @@ class Program:
 
     def silence_s(self, rows: int) -> float:
         """Longest time between two records."""
-        return 2.0 * self.record_interval_s + _MARGIN_S
+        return 2.0 * max(map(self.interval_s, self.steps)) + _MARGIN_S
+
+    def interval_s(self, step: Step) -> float:
+        """Longest time between two records of a step."""
+        return self.record_interval_s if step.record_interval_s is None else step.record_interval_s
+
+    def look_s(self) -> float:
+        """How often to look whether it has given records, or has ended: what that is seen late.
+
+        It is the mean time between its records, where each step counts as having one, but not shorter than
+        10 s, since many are fetched at once, nor longer than 60 s or a 200th of its longest time: a program
+        of many short steps is looked at each 10 s, a hold of days each minute, and a short one more often.
+        """
+        rows = sum(max(step.end_time_s / self.interval_s(step), 1.0) for step in self.steps)
+        mean_s = sum(step.end_time_s for step in self.steps) / rows
+        share_s = max(self.longest_s() / _LOOKS, _SHORTEST_LOOK_S)
+        return min(max(mean_s, _DENSE_LOOK_S), _LONGEST_LOOK_S, share_s)
 
     def _check(self, number: int, step: Step) -> None:
         largest_A = {"charge": self.limits.charge_A, "discharge": self.limits.discharge_A, "rest": 0.0}[

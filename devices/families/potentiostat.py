@@ -19,6 +19,11 @@ class Potentiostat(ElectrochemicalDevice):
     family = "potentiostat"
     techniques: ClassVar[tuple[type, ...]] = get_args(Technique)
 
+    #: Of current and potential, as makers of small potentiostats state them: 0.2 % and 2 mV.
+    current_relative_accuracy: ClassVar[float] = 0.002
+    voltage_resolution_V: ClassVar[float] = 1e-5
+    voltage_accuracy_V: ClassVar[float] = 0.002
+
     current = Cpt(Measured, unit="A", precision=9, kind="normal", doc="Through the cell; 0 while it is off")
     cell = Cpt(Switch, kind="normal", doc="Cell connected to the potentiostat (1) or not (0)")
     current_range = Cpt(Text, kind="normal", doc="Current range of the last point")

@@ -55,10 +55,10 @@ class Call:
         problems = dict(_problems(self._function, pairs, wanted, station))
         kinds = {key: wanted[key].kind if key in wanted else "" for key in pairs}
         self._devices = {
-            key: pairs[key] for key, kind in kinds.items() if kind not in ("quantity", "sample", "")
+            key: pairs[key] for key, kind in kinds.items() if kind not in ("quantity", "text", "sample", "")
         }
         self._values = {
-            key: station.samples.get(value) if kinds[key] == "sample" else value
+            key: _records(value, wanted[key], station) if kinds[key] == "sample" else value
             for key, value in pairs.items()
             if key not in self._devices
         }
@@ -83,10 +83,21 @@ def _problems(
             if key in parameters:
                 yield key, f"{key} can't be given on the command line"
         elif argument.kind == "sample":
-            if value not in station.samples:
-                yield key, f"{key}={value}: {_unknown('sample', value, station.samples)}"
-        elif argument.kind != "quantity":
+            for name in _names(value, argument):
+                if name not in station.samples:
+                    yield key, f"{key}={value}: {_unknown('sample', name, station.samples)}"
+        elif argument.kind not in ("quantity", "text"):
             yield from ((key, text) for text in _wrong_device(argument, value, station))
+
+
+def _names(value: str, argument: Argument) -> list[str]:
+    return [name.strip() for name in value.split(",")] if argument.several else [value]
+
+
+def _records(value: str, argument: Argument, station: Station) -> Any:
+    """Sample records that are named; None stands for one that there is not, which is told elsewhere."""
+    records = [station.samples.get(name) for name in _names(value, argument)]
+    return records if argument.several else records[0]
 
 
 def _wrong_device(argument: Argument, name: str, station: Station) -> Iterator[str]:
@@ -94,7 +105,7 @@ def _wrong_device(argument: Argument, name: str, station: Station) -> Iterator[s
         yield f"{argument.name}={name}: {_unknown('device', name, station.devices)}"
         return
     family = device_class(station.devices[name].class_).family
-    if family != argument.kind:
+    if family not in argument.kind.split(" or "):
         yield f"{argument.name}={name}: {name} is a {family}, and a {argument.kind} is wanted"
 
 

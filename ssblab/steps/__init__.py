@@ -7,7 +7,7 @@ hand the program to others.  docs/steps.md shows the language.
 
 from ssblab.steps.check import Bounds, Finding, Report, check
 from ssblab.steps.export import to_pybamm, to_unicycler
-from ssblab.steps.grammar import parse, parse_conditions, parse_step
+from ssblab.steps.grammar import parse, parse_amount, parse_conditions, parse_step
 from ssblab.steps.model import (
     Amount,
     Condition,
@@ -50,6 +50,7 @@ __all__ = [
     "check",
     "numbered",
     "parse",
+    "parse_amount",
     "parse_conditions",
     "parse_step",
     "resolve",

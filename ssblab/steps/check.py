@@ -24,7 +24,7 @@ from ssblab.steps.model import (
     While,
     numbered,
 )
-from ssblab.steps.resolve import CellFacts, Resolved, resolve, resolve_conditions
+from ssblab.steps.resolve import Cell, Resolved, resolve, resolve_conditions
 
 # Rule of thumb for how long a spectrum takes; an instrument's own estimate replaces it.
 _PERIODS_PER_POINT = 10.0
@@ -85,6 +85,9 @@ class Report:
         The program in amperes and terminal voltages.
     findings : tuple of Finding
         In the order of the steps.
+    shortest_s : float
+        The program takes no less: rests and other steps that only time ends, capacities at a fixed current,
+        sweeps, one period of each spectrum's lowest frequency.
     longest_s : float or None
         The program takes no longer, pauses not counted; None if a step in `unbounded` has no bound of time.
     charge_at_most_mAh : float or None
@@ -95,6 +98,7 @@ class Report:
 
     resolved: Resolved
     findings: tuple[Finding, ...]
+    shortest_s: float
     longest_s: float | None
     charge_at_most_mAh: float | None
     unbounded: tuple[str, ...]
@@ -105,14 +109,14 @@ class Report:
         return all(finding.severity != "error" for finding in self.findings)
 
 
-def check(program: Program, cell: CellFacts, *bounds: Bounds) -> Report:
+def check(program: Program, cell: Cell, *bounds: Bounds) -> Report:
     """Check a program against a cell and what is allowed, without simulating it.
 
     Parameters
     ----------
     program : Program
         Its own limits are bounds too.
-    cell : CellFacts
+    cell : Cell
     *bounds : Bounds
         Of sample, instruments and station.
 
@@ -132,7 +136,7 @@ def check(program: Program, cell: CellFacts, *bounds: Bounds) -> Report:
         ]
     )
     findings = [Finding("", "", "error", message) for message in allowed.contradictions()]
-    longest_s, charge_mAh = 0.0, 0.0
+    shortest_s, longest_s, charge_mAh = 0.0, 0.0, 0.0
     unbounded = []
     written = numbered(program.steps)
     for (number, step, times), (_, as_written, _) in zip(
@@ -142,9 +146,12 @@ def check(program: Program, cell: CellFacts, *bounds: Bounds) -> Report:
         duration_s = _longest_s(step, allowed)
         if math.isinf(duration_s):
             unbounded.append(number)
+        shortest_s += times * _shortest_s(step)
         longest_s += times * duration_s
         charge_mAh += times * _charge_mAh(step, duration_s, allowed)
-    return Report(resolved, tuple(findings), _finite(longest_s), _finite(charge_mAh), tuple(unbounded))
+    return Report(
+        resolved, tuple(findings), shortest_s, _finite(longest_s), _finite(charge_mAh), tuple(unbounded)
+    )
 
 
 def _line(step: Step) -> str:
@@ -360,6 +367,28 @@ def _longest_s(step: Step, allowed: _Allowed) -> float:
     if isinstance(step, Current) and step.at.unit == "A" and step.to is None:
         longest_s = min(longest_s, _capacity_mAh(step, allowed) / 1e3 / step.at.value * 3600)
     return longest_s
+
+
+def _shortest_s(step: Step) -> float:
+    """Give the time that a step takes at least, apart from the steps in it."""
+    match step:
+        case Current() | Hold() | Rest():
+            ends_s = [step.for_s] if step.for_s is not None else []
+            return min([*ends_s, *(_soonest_s(step, condition) for condition in step.until)])
+        case Sweep() if step.start is not None:
+            return abs(step.stop.value - step.start.value) / step.rate.value
+        case Impedance():
+            return 1 / min(step.first_Hz, step.last_Hz)
+        case SetPoint() | Wait():
+            return step.for_s or 0.0
+    return 0.0
+
+
+def _soonest_s(step: Current | Hold | Rest, condition: Condition) -> float:
+    """Give the time before which an end of a step cannot come; only of a capacity it is known."""
+    if isinstance(step, Current) and step.at.unit == "A" and condition.quantity == "capacity":
+        return condition.amount.value / 1e3 / step.at.value * 3600
+    return 0.0
 
 
 def _charge_mAh(step: Step, duration_s: float, allowed: _Allowed) -> float:

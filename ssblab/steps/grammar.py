@@ -154,6 +154,33 @@ def parse_conditions(text: str) -> tuple[Condition, ...]:
     return _Reader(lines[0]).limits()
 
 
+def parse_amount(text: str, *units: str, name: str) -> Amount:
+    """Read a single amount, such as a rate "0.1C" or a potential "4.25 V vs Li/Li+".
+
+    Parameters
+    ----------
+    text : str
+    *units : str
+        Canonical units allowed.
+    name : str
+        Of the argument, for the message.
+
+    Raises
+    ------
+    BadInput
+        With what was expected.
+    """
+    wanted = _Amounts("an amount", units)
+    reader = _Reader(_Line(1, 0, text.strip()))
+    try:
+        amount = reader.amount(wanted, "current")
+    except BadInput:
+        amount = None
+    if amount is None or reader.at < len(reader.text):
+        raise BadInput(f"{name}={text!r}: write {wanted.said()}")
+    return amount
+
+
 def _lines(text: str) -> list[_Line]:
     """Split a text; full-width characters and the typographic minus are what word processors write."""
     plain = unicodedata.normalize("NFKC", text)

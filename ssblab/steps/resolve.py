@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from ssblab.quantities import BadInput
 from ssblab.steps.model import (
@@ -32,9 +32,26 @@ _SAME_ELECTRODE = {
 }
 
 
+class Cell(Protocol):
+    """What a program needs to know of a cell; a `ssblab.samples.CellSample` says it all."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capacity_mAh(self) -> float | None: ...
+    @property
+    def area_cm2(self) -> float | None: ...
+    @property
+    def charge_means(self) -> Literal["delithiation", "lithiation"] | None: ...
+    @property
+    def reference(self) -> str | None: ...
+    @property
+    def reference_V_vs_Li(self) -> float | None: ...
+
+
 @dataclass(frozen=True)
 class CellFacts:
-    """What the record of a sample says that a program needs; None is not known.
+    """What is known of a cell that has no sample record; None is not known.
 
     Attributes
     ----------
@@ -87,11 +104,11 @@ class Resolved:
     ----------
     program : Program
         Voltages that end a charge or discharge have a comparison.
-    cell : CellFacts
+    cell : Cell
     """
 
     program: Program
-    cell: CellFacts
+    cell: Cell
 
     def raises_voltage(self, direction: Direction) -> bool:
         """Say whether a charge or discharge takes lithium out of the working electrode.
@@ -101,7 +118,7 @@ class Resolved:
         return (direction == "charge") == (self.cell.charge_means == "delithiation")
 
 
-def resolve(program: Program, cell: CellFacts) -> Resolved:
+def resolve(program: Program, cell: Cell) -> Resolved:
     """Say what a program means on a cell.
 
     Raises
@@ -119,7 +136,7 @@ def resolve(program: Program, cell: CellFacts) -> Resolved:
 
 
 def resolve_conditions(
-    conditions: tuple[Condition, ...], cell: CellFacts, what: str
+    conditions: tuple[Condition, ...], cell: Cell, what: str
 ) -> tuple[Condition, ...]:
     """Say what limits mean on a cell; errors as in `resolve`."""
     resolver = _Resolver(cell)
@@ -133,7 +150,7 @@ def resolve_conditions(
 class _Resolver:
     """Goes through a program and collects what the record does not say."""
 
-    def __init__(self, cell: CellFacts) -> None:
+    def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.missing: dict[str, None] = {}  # in order, each once
 

@@ -1,0 +1,156 @@
+"""Programs on channel, chamber and press together: barriers, pauses, ends that only the plan can judge."""
+
+import bluesky.preprocessors as bpp
+import numpy as np
+import pytest
+
+from plans.programs import CellRig, prepare, run
+from ssblab.quantities import BadInput
+from ssblab.session import open_session
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    with open_session("cells", data=tmp_path_factory.mktemp("cells")) as session:
+        yield session
+
+
+def mounted(session, name):
+    session.laboratory.mount(session.samples[name].model_dump())
+    return session.laboratory.things[session.station.simulated.samples[name].place].cell
+
+
+def on_the_cycler(session, number):
+    name = f"std-{number:02d}"
+    mounted(session, name)
+    return CellRig(session.samples[name], session.devices[f"ch_{number}"], session.devices["chamber"])
+
+
+def in_the_press(session):
+    mounted(session, "std-press-01")
+    devices = session.devices
+    return CellRig(session.samples["std-press-01"], devices["press_potentiostat"], press=devices["press"])
+
+
+def done(session, rig, text, **how):
+    """Run a program in a run of its own; its result, and its steps."""
+    program = prepare(rig, text, **how)
+    result = session.run(bpp.run_wrapper(run(program), md={"sample": rig.sample.metadata()}))
+    return result, session.run_data(result.uids[0]).streams
+
+
+def test_what_the_channel_can_do_alone_is_uploaded_at_once(session):
+    rig = on_the_cycler(session, 1)
+    text = """
+        Repeat 3 times:
+            Charge at 1C for 1 min
+            Rest for 1 min
+            Discharge at 1C until 0.1 mAh
+        Rest for 2 min
+        Charge at 0.5C for 1 min
+    """
+    result, streams = done(session, rig, text, log_s=10.0)
+    assert result.exit_status == "success", result.reason
+    assert streams["steps"]["steps_number"].values.tolist() == ["1", "2"]
+    first = streams["steps"]["steps_rows"].values[0]
+    records = streams["primary"].isel(time=slice(0, first))
+    assert sorted(set(records["ch_1_cycle"].values)) == [1.0, 2.0, 3.0]
+    discharged = records["ch_1_capacity"].values[records["ch_1_step"].values == 3]
+    assert 1e3 * discharged.max() == pytest.approx(0.1, abs=0.002)
+
+
+def test_a_rest_ends_when_the_voltage_has_come_to_rest(session):
+    rig = on_the_cycler(session, 2)
+    text = "Charge at 2C for 5 min\nRest until |dV/dt| < 2 mV/h or for 20 h (60 s period)"
+    result, streams = done(session, rig, text, log_s=10.0)
+    assert result.exit_status == "success", result.reason
+    assert streams["steps"]["steps_ended_by"].values.tolist() == ["", "|dV/dt| < 2 mV/h"]
+    rested = streams["steps"].isel(time=1)
+    assert 600.0 < float(rested["steps_ended"] - rested["steps_began"]) < 20 * 3600
+
+
+def test_while_a_condition_does_not_hold_the_step_and_its_clock_stand(session):
+    """The charge is for 30 min below 30 degC; the chamber is warmed in between by somebody."""
+    rig = on_the_cycler(session, 3)
+    chamber = session.devices["chamber"]
+    chamber.set(25.0).wait()
+    text = "While temperature < 30 degC, else pause: Charge at 0.5C for 30 min (10 s period)"
+
+    def warm():
+        chamber.do("warm", lambda: chamber.write_climate(40.0, None))
+        session.clock.call_later(3600.0, cool)
+
+    def cool():
+        chamber.do("cool", lambda: chamber.write_climate(25.0, None))
+
+    session.clock.call_later(600.0, warm)
+    result, streams = done(session, rig, text)
+    assert result.exit_status == "success", result.reason
+    steps = streams["steps"]
+    assert len(steps["time"]) == 2
+    assert steps["steps_ended_by"].values.tolist() == ["pause", ""]
+    lasted_s = (steps["steps_ended"] - steps["steps_began"]).values
+    assert lasted_s.sum() == pytest.approx(1800.0, abs=90.0)
+    assert (steps["steps_began"].values[1] - steps["steps_ended"].values[0]) > 1800.0
+    charged_mAh = 1e3 * sum(
+        part["ch_3_capacity"].values.max() for part in _parts(streams["primary"], steps["steps_rows"].values)
+    )
+    assert charged_mAh == pytest.approx(2.0, rel=0.06)
+
+
+def _parts(records, rows):
+    edges = np.concatenate([[0], np.cumsum(rows)])
+    return [records.isel(time=slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def test_a_limit_that_does_not_hold_breaks_the_program_off(session):
+    rig = on_the_cycler(session, 4)
+    chamber = session.devices["chamber"]
+    chamber.set(25.0).wait()
+    session.clock.call_later(900.0, lambda: chamber.do("warm", lambda: chamber.write_climate(40.0, None)))
+    result, streams = done(session, rig, "Limits: temperature < 30 degC\nCharge at 0.1C for 5 h (60 s period)")
+    assert result.exit_status == "fail"
+    assert "limit temperature < 30 degC does not hold: it is 30" in result.reason
+    assert not session.devices["ch_4"].read_now(fresh=True).running
+    assert streams["steps"]["steps_ended_by"].values[0].startswith("failed: limit")
+    chamber.set(25.0).wait()
+
+
+def test_pressure_is_held_and_then_the_cell_is_charged(session):
+    rig = in_the_press(session)
+    session.devices["press_ram"].home().wait()
+    text = """
+        Hold 10 MPa within 2 % for 2 min, at most 1 h
+        Charge at 0.5C for 2 min (10 s period)
+        EIS from 100 kHz to 10 Hz at 10 mV, 5 points per decade
+    """
+    result, streams = done(session, rig, text)
+    assert result.exit_status == "success", result.reason
+    assert rig.press.pressure.get() == pytest.approx(10.0, rel=0.05)
+    assert streams["spectra"]["spectra_verdict"].values.tolist() == ["accept"]
+    assert streams["spectra"]["spectra_pressure"].values[0] == pytest.approx(10.0, rel=0.05)
+
+
+def test_what_is_waited_for_in_vain_ends_the_program(session):
+    rig = on_the_cycler(session, 5)
+    text = "Wait until temperature > 60 degC, at most 10 min\nRest for 1 min"
+    result, _ = done(session, rig, text)
+    assert result.exit_status == "fail"
+    assert "wait temperature > 60 degC does not hold: it is 25" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("EIS from 1 MHz to 1 Hz at 10 mV", "it needs a potentiostat"),
+        ("Hold 20 MPa within 2 %, at most 1 h", "the sample is in no press"),
+        ("Wait until H2S < 1 ppm, at most 1 h", "nothing of the sample's devices measures H2S"),
+        ("Charge at 1 W for 1 h", "ch_6 does currents, no power and no load"),
+        ("Charge at 0.1C for 1 h (every 5 mV)", "ch_6 makes records by time"),
+        ("Hold 150 degC within 1 K for 1 h, at most 9 h", "150 degC is above temperature <"),
+    ],
+)
+def test_what_the_rig_cannot_do_is_refused(session, text, said):
+    with pytest.raises(BadInput) as raised:
+        prepare(on_the_cycler(session, 6), text)
+    assert said in str(raised.value)
