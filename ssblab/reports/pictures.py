@@ -5,11 +5,8 @@ matplotlib is imported when something is drawn, and its pyplot state is left alo
 
 from __future__ import annotations
 
-import io
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,51 +18,41 @@ from plans.moisture_figures import MoistureRun
 from ssblab.analysis.impedance import CircuitFit, fit_circuit
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, parse
-from ssblab.reports.text import number, rounded, unit_text
+from ssblab.reports.cell_pictures import cell_drawings
+from ssblab.reports.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    SKY,
+    VERMILLION,
+    WIDTH_IN,
+    Drawing,
+    Floats,
+    TimeAxis,
+    drawing,
+    figure_of,
+    label,
+    largest_resistance_ohm,
+    line,
+)
+from ssblab.reports.text import number, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.figure import FigureBase
 
 __all__ = ["Drawing", "drawings", "write_picture"]
 
 logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
-
-# Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers, and on white and black.
-_BLUE, _GREEN, _VERMILLION, _SKY, _GREY = "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#808080"
 _STATES = {
-    "impedance_before": ("before", _BLUE, "o"),
-    "impedance_after": ("after exposure", _VERMILLION, "s"),
-    "impedance_heated": ("after heating", _GREEN, "^"),
+    "impedance_before": ("before", BLUE, "o"),
+    "impedance_after": ("after exposure", VERMILLION, "s"),
+    "impedance_heated": ("after heating", GREEN, "^"),
 }
-_LINE_WIDTH = 1.3
-_WIDTH_IN = 7.2
 _PANEL_HEIGHT_IN = 1.5
-_MOST_POINTS = 4000  # of one line: more are not seen, and make the page heavy
 _VIEW = 1.4  # width of a Nyquist plot, in largest resistances
-_TEXT_COLOUR = "#012345"  # stands for the colour of the page's text, which depends on the reader's settings
 _PNG_SIZE_IN, _PNG_DPI = (11.0, 3.6), 150
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A picture for a page.
-
-    Attributes
-    ----------
-    name : str
-        Unique on the page; fit for an id.
-    title, caption : str
-    svg : str
-        Empty if it could not be drawn; the caption then says why.
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: str
 
 
 @dataclass(frozen=True)
@@ -93,11 +80,11 @@ def drawings(run: RunData) -> list[Drawing]:
     """Draw all pictures that a run has the data for; one that fails does not keep the others away."""
     fitting = [(picture, picture.streams_in(run)) for picture in _PICTURES]
     known = [
-        _drawing(picture.name, picture.title, (_WIDTH_IN, picture.height_in), _drawer(picture, run, streams))
+        drawing(picture.name, picture.title, (WIDTH_IN, picture.height_in), _drawer(picture, run, streams))
         for picture, streams in fitting
         if streams
     ]
-    return known or list(_columns_against_time(run))
+    return known or cell_drawings(run) or list(_columns_against_time(run))
 
 
 def _drawer(picture: _Picture, run: RunData, streams: Sequence[str]) -> Callable[[FigureBase], str]:
@@ -112,7 +99,7 @@ def write_picture(run: RunData, path: Path) -> Path:
     BadInput
         If the run lacks the streams of one of the two.
     """
-    with _figure(_PNG_SIZE_IN) as figure:
+    with figure_of(_PNG_SIZE_IN) as figure:
         figure.set_facecolor("white")
         panels: Any = figure.subfigures(1, 2)
         for panel, picture in zip(panels, (_NYQUIST, _EXPOSURE), strict=True):
@@ -122,95 +109,6 @@ def write_picture(run: RunData, path: Path) -> Path:
             picture.draw(panel, MoistureRun(run), streams)
         figure.savefig(path, format="png", dpi=_PNG_DPI)
     return path
-
-
-# ------------------------------------------------------------------------------------------------ drawing
-
-
-@contextmanager
-def _figure(size_in: tuple[float, float], text_colour: str = "black", name: str = "") -> Iterator[Figure]:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.unicode_minus": True,
-        "legend.frameon": False,
-        "lines.linewidth": _LINE_WIDTH,
-    }
-    coloured = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    with matplotlib.rc_context(style | dict.fromkeys(coloured, text_colour)):
-        yield Figure(figsize=size_in, layout="constrained", facecolor="none")
-
-
-def _drawing(
-    name: str, title: str, size_in: tuple[float, float], draw: Callable[[FigureBase], str]
-) -> Drawing:
-    try:
-        with _figure(size_in, _TEXT_COLOUR, name) as figure:
-            caption = draw(figure)
-            for axes in figure.axes:
-                axes.set_facecolor("none")
-            file = io.StringIO()
-            figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    except Exception as error:
-        logger.warning("picture %s: %s", name, error)
-        return Drawing(name, title, f"This picture could not be drawn: {error}.", "")
-    return Drawing(name, title, caption, _for_page(file.getvalue(), name))
-
-
-def _for_page(svg: str, name: str) -> str:
-    """Make a part of a page of a SVG file: no namespaces, ids of its own, colours of the page."""
-    element = svg[svg.index("<svg") :]
-    element = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", element)
-    element = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", element)
-    labelled = f'<svg role="img" aria-labelledby="{name}-title {name}-caption"'
-    element = element.replace("<svg", labelled, 1)
-    return element.replace(_TEXT_COLOUR, "currentColor").replace(_BLUE.lower(), "var(--blue)")
-
-
-def _plain(text: str) -> str:
-    """Keep matplotlib from reading a name that the laboratory gave as mathematics."""
-    return text.replace("$", r"\$")
-
-
-def _label(quantity: str, unit: str) -> str:
-    shown = unit_text(unit)
-    return _plain(f"{quantity} / {shown}" if shown else quantity)
-
-
-def _line(axes: Axes, time: Floats, values: Floats, **style: Any) -> None:
-    """Draw a line, or points where there are too few for one."""
-    if np.count_nonzero(np.isfinite(values)) <= 2:
-        style = {"marker": "o", "markersize": 4, **style}
-    shown = _thinned(values)
-    axes.plot(time[shown], values[shown], **style)
-
-
-def _thinned(values: Floats) -> NDArray[np.intp]:
-    """Choose rows that show what can be seen of a long record: smallest and largest of each part."""
-    if len(values) <= _MOST_POINTS:
-        return np.arange(len(values))
-    low, high = np.nan_to_num(values, nan=np.inf), np.nan_to_num(values, nan=-np.inf)
-    parts = np.array_split(np.arange(len(values)), _MOST_POINTS // 2)
-    return np.unique([row for part in parts for row in (part[low[part].argmin()], part[high[part].argmax()])])
-
-
-class _TimeAxis:
-    """Time since a moment, in the unit that fits the span."""
-
-    def __init__(self, begin_s: float, end_s: float) -> None:
-        self._begin_s = begin_s
-        span_s = end_s - begin_s
-        units = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
-        self._unit_s, self.unit = next((u for u in units if span_s >= 4 * u[0]), (1.0, "s"))
-
-    def __call__(self, time_s: Any) -> Any:
-        return (time_s - self._begin_s) / self._unit_s
 
 
 def _readings(run: MoistureRun, streams: Sequence[str], role: str, signal: str) -> Floats:
@@ -234,9 +132,9 @@ def _left_out(values: Floats, what: str) -> str:
     return f" {count} of {len(values)} {what}, not called sound by the instrument, left out." if count else ""
 
 
-def _times(run: MoistureRun, streams: Sequence[str]) -> tuple[Floats, _TimeAxis]:
+def _times(run: MoistureRun, streams: Sequence[str]) -> tuple[Floats, TimeAxis]:
     time_s = np.concatenate([run.time_s(stream) for stream in streams])
-    axis = _TimeAxis(time_s[0], time_s[-1])
+    axis = TimeAxis(time_s[0], time_s[-1])
     return axis(time_s), axis
 
 
@@ -247,16 +145,16 @@ def _draw_exposure(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) 
     time, axis = _times(run, streams)
     h2s = _readings(run, streams, "h2s", "concentration")
     upper, lower = panel.subplots(2, 1, sharex=True, height_ratios=(1.6, 1))
-    _line(upper, time, h2s, color=_VERMILLION)
+    line(upper, time, h2s, color=VERMILLION)
     unit = _unit(run, streams[0], "h2s", "concentration")
-    upper.set_ylabel(_label("H₂S", unit))
+    upper.set_ylabel(label("H₂S", unit))
     band = _draw_dew_point(lower, run, streams, time)
     lower.set_xlabel(f"time since start of {streams[0]} / {axis.unit}")
     caption = f"H₂S in the gas from the vessel, and dew point of the box. {band}"
     if "purge" in streams:
         begin = axis(run.time_s("purge")[0])
         for axes in (upper, lower):
-            axes.axvspan(begin, time[-1], color=_GREY, alpha=0.15, linewidth=0)
+            axes.axvspan(begin, time[-1], color=GREY, alpha=0.15, linewidth=0)
         inside = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
         upper.annotate("purge", (begin, 1), xycoords=("data", "axes fraction"), **inside)
         caption += " Grey: dry purge."
@@ -276,15 +174,15 @@ def _draw_conditioning(panel: FigureBase, run: MoistureRun, streams: Sequence[st
 def _draw_dew_point(axes: Axes, run: MoistureRun, streams: Sequence[str], time: Floats) -> str:
     """Draw the dew point with its set point and band; say in words what they are."""
     dew_point_C = _readings(run, streams, "box", "dew_point")
-    axes.set_ylabel(_label("dew point", _unit(run, streams[0], "box", "dew_point")))
+    axes.set_ylabel(label("dew point", _unit(run, streams[0], "box", "dew_point")))
     tolerance_K = run.run.start.get("dew_point_tolerance_K")
     said = ""
     if tolerance_K is not None and "dew_point" in run.run.start.get("arguments", {}):
         set_point_C = run.dew_point_setpoint_C
-        axes.axhspan(set_point_C - tolerance_K, set_point_C + tolerance_K, color=_SKY, alpha=0.2, linewidth=0)
-        axes.axhline(set_point_C, color=_BLUE, linewidth=0.8, linestyle="--")
+        axes.axhspan(set_point_C - tolerance_K, set_point_C + tolerance_K, color=SKY, alpha=0.2, linewidth=0)
+        axes.axhline(set_point_C, color=BLUE, linewidth=0.8, linestyle="--")
         said = f"Dashed line and band: set point {number(set_point_C)} °C ± {number(tolerance_K)} K."
-    _line(axes, time, dew_point_C, color=_BLUE)
+    line(axes, time, dew_point_C, color=BLUE)
     return said + _left_out(dew_point_C, "dew points")
 
 
@@ -298,15 +196,15 @@ def _draw_nyquist(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -
     for stream, (frequency_Hz, impedance_ohm) in spectra.items():
         state, colour, marker = _STATES[stream]
         fit = _fit(frequency_Hz, impedance_ohm)
-        label = state
+        shown = state
         if fit is not None:
             axes.plot(fit.fitted_ohm.real, -fit.fitted_ohm.imag, color=colour)
             resistance = rounded(fit.r_total.value, fit.r_total.uncertainty)
-            label += f": R = {resistance} Ω"
+            shown += f": R = {resistance} Ω"
             said.append(f"{state} {resistance} Ω")
-        style: dict[str, Any] = {"color": colour, "markersize": 4, "fillstyle": "none", "label": label}
+        style: dict[str, Any] = {"color": colour, "markersize": 4, "fillstyle": "none", "label": shown}
         axes.plot(impedance_ohm.real, -impedance_ohm.imag, marker, **style)
-        view_ohm = max(view_ohm, _VIEW * _largest_resistance_ohm(impedance_ohm))
+        view_ohm = max(view_ohm, _VIEW * largest_resistance_ohm(impedance_ohm))
     z_ohm = np.concatenate([impedance_ohm for _, impedance_ohm in spectra.values()])
     top_ohm = view_ohm / 2
     bottom_ohm = float(np.clip(-1.1 * z_ohm.imag.max(), -top_ohm / 2, 0))
@@ -329,12 +227,6 @@ def _fit(frequency_Hz: Floats, impedance_ohm: NDArray[np.complex128]) -> Circuit
         return None
 
 
-def _largest_resistance_ohm(impedance_ohm: NDArray[np.complex128]) -> float:
-    """Largest real part of what is more resistor than capacitor: the arcs, without the electrodes' tail."""
-    resistive = impedance_ohm.real >= np.abs(impedance_ohm.imag)
-    return float(np.max(impedance_ohm.real[resistive] if resistive.any() else np.abs(impedance_ohm)))
-
-
 def _draw_heating(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -> str:
     time, axis = _times(run, streams)
     temperature_C = _readings(run, streams, "furnace", "temperature")
@@ -342,16 +234,16 @@ def _draw_heating(panel: FigureBase, run: MoistureRun, streams: Sequence[str]) -
     left = panel.subplots()
     right = left.twinx()
     right.spines["right"].set_visible(True)
-    _line(left, time, temperature_C, color=_VERMILLION)
-    _line(right, time, np.where(pressure_Pa > 0, pressure_Pa, np.nan), color=_BLUE)
+    line(left, time, temperature_C, color=VERMILLION)
+    line(right, time, np.where(pressure_Pa > 0, pressure_Pa, np.nan), color=BLUE)
     right.set_yscale("log")
     left.set_xlabel(f"time since start of pumping / {axis.unit}")
-    temperature = _label("temperature", _unit(run, streams[0], "furnace", "temperature"))
-    left.set_ylabel(temperature, color=_VERMILLION)
-    right.set_ylabel(_label("pressure", _unit(run, streams[0], "gauge", "pressure")), color=_BLUE)
+    temperature = label("temperature", _unit(run, streams[0], "furnace", "temperature"))
+    left.set_ylabel(temperature, color=VERMILLION)
+    right.set_ylabel(label("pressure", _unit(run, streams[0], "gauge", "pressure")), color=BLUE)
     caption = "Temperature of the furnace (left, orange-red) and pressure (right, blue, logarithmic)."
     if limit := run.run.start.get("arguments", {}).get("vacuum"):
-        right.axhline(parse(limit, "Pa", name="vacuum"), color=_BLUE, linewidth=0.8, linestyle="--")
+        right.axhline(parse(limit, "Pa", name="vacuum"), color=BLUE, linewidth=0.8, linestyle="--")
         caption += f" Dashed line: heating starts below {limit}."
     return caption + _left_out(pressure_Pa, "pressures")
 
@@ -409,8 +301,8 @@ def _columns_against_time(run: RunData) -> Iterator[Drawing]:
         if stream == "safe_state" or not names or not dataset.sizes["time"]:
             continue
         rows = (len(names) + 1) // 2
-        size_in = (_WIDTH_IN, _PANEL_HEIGHT_IN * rows + 0.4)
-        yield _drawing(
+        size_in = (WIDTH_IN, _PANEL_HEIGHT_IN * rows + 0.4)
+        yield drawing(
             f"stream-{number_of_stream}", f"Stream {stream}", size_in, _column_drawer(dataset, names, rows)
         )
 
@@ -418,12 +310,12 @@ def _columns_against_time(run: RunData) -> Iterator[Drawing]:
 def _column_drawer(dataset: Any, names: Sequence[Any], rows: int) -> Callable[[FigureBase], str]:
     def draw(panel: FigureBase) -> str:
         time_s = np.asarray(dataset["time"], dtype=float)
-        axis = _TimeAxis(time_s[0], time_s[-1])
+        axis = TimeAxis(time_s[0], time_s[-1])
         grid = panel.subplots(rows, min(2, len(names)), sharex=True, squeeze=False)
         for axes, name in zip(grid.flat, names, strict=False):
-            _line(axes, axis(time_s), np.asarray(dataset[name], dtype=float), color=_BLUE)
-            label = _label(str(name), dataset[name].attrs.get("units", ""))
-            axes.set_title(label, fontsize="small", loc="left")
+            line(axes, axis(time_s), np.asarray(dataset[name], dtype=float), color=BLUE)
+            shown = label(str(name), dataset[name].attrs.get("units", ""))
+            axes.set_title(shown, fontsize="small", loc="left")
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
         panel.supxlabel(f"time since the first event / {axis.unit}", fontsize="medium")
