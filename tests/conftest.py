@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads of two workers slow each other
 
 import pytest
 from bluesky import RunEngine

@@ -30,15 +30,20 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from sim_devices.physics.cell_design import CellDesign, Electrode, LOADING_mAh_cm2
-from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, GAS_CONSTANT_J_mol_K
-from sim_devices.physics.contact import VOIDS
+from sim_devices.physics.constants import (
+    ROOM_TEMPERATURE_C,
+    ZERO_CELSIUS_K,
+    FARADAY_C_mol,
+    GAS_CONSTANT_J_mol_K,
+    arrhenius,
+)
+from sim_devices.physics.contact import POSITIVE_CONTACT, VOIDS
 
 __all__ = ["CellEquations", "Rule", "Side", "Source", "State"]
 
 _Array = NDArray[np.float64]
 Side = Literal["cell", "positive", "negative"]
 
-FARADAY_C_mol = 96485.33212
 """Faraday constant (CODATA 2018, exact)."""
 
 # Content at the surface of a sphere per content that enters it, 1/s + sum of share / (s + rate), in units of
@@ -51,7 +56,7 @@ MODE_SHARES = np.array([0.67945, 1.15671, 2.38753, 4.73318, 9.30109, 18.39968, 4
 MODE_SHARES *= 1.0 / (15.0 * float(np.sum(MODE_SHARES / MODE_RATES)))
 _MODES = len(MODE_RATES)
 
-_HF_F_cm2 = 1.5e-8  # beside the resistance between particles: as `ContactLaw.capacitance_F_cm2`
+_HF_F_cm2 = POSITIVE_CONTACT.capacitance_F_cm2  # beside the resistance between particles
 _COLLECTORS_ohm_cm2 = 0.5  # placeholder, plausible 0.1 to 2
 _HEAT_CAPACITY_J_K_cm2 = 0.75  # placeholder, plausible 0.3 to 1.5: a laminate and its share of the jig
 _HEAT_LOSS_W_K_cm2 = 5e-3  # placeholder, plausible 2e-3 to 2e-2
@@ -151,12 +156,6 @@ class Rule:
     def slope_S(self, ohm: float, short_S: float) -> float:
         """Slope of that current with rest_V."""
         return -1.0 / ohm if self.voltage_V is not None else -short_S / (1.0 + short_S * ohm)
-
-
-def arrhenius(activation_J_mol: float, temperature_C: float) -> float:
-    """Factor of a rate against that at 25 degC."""
-    inverse = 1.0 / (ROOM_TEMPERATURE_C + ZERO_CELSIUS_K) - 1.0 / (temperature_C + ZERO_CELSIUS_K)
-    return math.exp(activation_J_mol / GAS_CONSTANT_J_mol_K * inverse)
 
 
 class _Half:

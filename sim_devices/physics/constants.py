@@ -1,7 +1,12 @@
 """Physical constants and reference states shared by the simulated laboratory."""
 
+import math
+
 GAS_CONSTANT_J_mol_K = 8.314462618
 """Molar gas constant (CODATA 2018, exact)."""
+
+FARADAY_C_mol = 96485.33212
+"""Faraday constant (CODATA 2018, exact)."""
 
 ZERO_CELSIUS_K = 273.15
 
@@ -13,6 +18,14 @@ ROOM_TEMPERATURE_C = 25.0
 
 STANDARD_MOLAR_VOLUME_L_mol = 24.465
 """Ideal gas at 25 degC and 101.325 kPa (14.696 psia): Alicat's reference state of a "standard" mL/min."""
+
+
+def arrhenius(
+    activation_J_mol: float, temperature_C: float, reference_C: float = ROOM_TEMPERATURE_C
+) -> float:
+    """Factor by which a thermally activated rate at a temperature exceeds that at a reference temperature."""
+    inverse = 1.0 / (reference_C + ZERO_CELSIUS_K) - 1.0 / (temperature_C + ZERO_CELSIUS_K)
+    return math.exp(activation_J_mol / GAS_CONSTANT_J_mol_K * inverse)
 
 
 def gas_amount_mol(volume_m3: float, temperature_C: float, pressure_Pa: float) -> float:

@@ -20,14 +20,10 @@ The rate law is a placeholder of that form, first order in the share of the cont
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, GAS_CONSTANT_J_mol_K
+from sim_devices.physics.constants import arrhenius
 
 __all__ = [
     "BLOCKING_CONTACT",
@@ -138,14 +134,6 @@ class Contact:
         self.largest_MPa = max(self.largest_MPa, pressure_MPa)
         return self.law.contact_resistance_ohm_cm2(pressure_MPa, self.largest_MPa)
 
-    def impedance_ohm_cm2(
-        self, frequency_Hz: NDArray[np.float64], pressure_MPa: float
-    ) -> NDArray[np.complex128]:
-        """Impedance under a pressure from now on, ohm cm2: resistance and capacitance in parallel."""
-        omega = 2j * np.pi * np.asarray(frequency_Hz, dtype=np.float64)
-        resistance = self.contact_resistance_ohm_cm2(pressure_MPa)
-        return np.asarray(resistance / (1.0 + omega * resistance * self.law.capacitance_F_cm2))
-
 
 def bonding_study_contacts(level: BondLevel, *, bonding_MPa: float = _BONDING_MPa) -> tuple[Contact, Contact]:
     """Contacts of the positive and of the negative electrode in the bonding study.
@@ -209,9 +197,8 @@ class VoidLaw:
             Of the contact.
         """
         undermining_per_s = self.void_cm2_mAh * abs(stripped_mA_cm2) / 3600.0
-        warmth = 1.0 / (ROOM_TEMPERATURE_C + ZERO_CELSIUS_K) - 1.0 / (temperature_C + ZERO_CELSIUS_K)
         healing_per_s = self.healing_per_s * max(pressure_MPa, 0.0) ** self.healing_exponent
-        healing_per_s *= math.exp(self.healing_activation_J_mol / GAS_CONSTANT_J_mol_K * warmth)
+        healing_per_s *= arrhenius(self.healing_activation_J_mol, temperature_C)
         gained_per_s = undermining_per_s if stripped_mA_cm2 > 0.0 else 0.0
         return gained_per_s - (undermining_per_s + healing_per_s) * voids
 

@@ -10,7 +10,7 @@ for argyrodite and 0.80 for Li3PS4-LiI. The bulk is not touched.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, expm1, log1p
+from math import expm1, log1p
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, GAS_CONSTANT_J_mol_K
+from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, arrhenius
 from ssblab.clock import Clock
 
 STANDARD_ATOMIC_WEIGHT_g_mol = MappingProxyType(
@@ -356,7 +356,7 @@ class Electrolyte:
         reference_C = self.material.removal_temperature_C
         return (
             self.material.removal_per_s
-            * _arrhenius(self.material.removal_activation_J_mol, temperature_C, reference_C)
+            * arrhenius(self.material.removal_activation_J_mol, temperature_C, reference_C)
             / (1.0 + (pressure_Pa / self.REMOVAL_HALF_PRESSURE_Pa) ** 2)
         )
 
@@ -442,7 +442,7 @@ class Electrolyte:
         kelvin_ratio = (temperature_C + ZERO_CELSIUS_K) / (ROOM_TEMPERATURE_C + ZERO_CELSIUS_K)
         conductivity_S_cm = (
             self.material.conductivity_S_cm
-            * _arrhenius(self.material.bulk_activation_J_mol, temperature_C, ROOM_TEMPERATURE_C)
+            * arrhenius(self.material.bulk_activation_J_mol, temperature_C)
             / kelvin_ratio
         )
         return self.geometry.cell_constant_per_cm / conductivity_S_cm
@@ -454,7 +454,7 @@ class Electrolyte:
             self.material.reaction_resistivity_ohm_cm
             + self.material.product_resistivity_ohm_cm_per_mol_g * held_mol_g
         )
-        slowing = _arrhenius(self.material.reaction_activation_J_mol, temperature_C, ROOM_TEMPERATURE_C)
+        slowing = arrhenius(self.material.reaction_activation_J_mol, temperature_C)
         return self.geometry.cell_constant_per_cm * resistivity_ohm_cm / slowing
 
     def total_resistance_ohm(self, temperature_C: float = ROOM_TEMPERATURE_C) -> float:
@@ -499,12 +499,3 @@ def _log_excess(used: float) -> float:
     if used > 1e-3:
         return -log1p(-used) - used
     return used**2 * (1.0 / 2.0 + used * (1.0 / 3.0 + used * (1.0 / 4.0 + used * (1.0 / 5.0 + used / 6.0))))
-
-
-def _arrhenius(activation_J_mol: float, temperature_C: float, reference_C: float) -> float:
-    """Factor by which a thermally activated rate at a temperature exceeds that at a reference temperature."""
-    return exp(
-        activation_J_mol
-        / GAS_CONSTANT_J_mol_K
-        * (1.0 / (reference_C + ZERO_CELSIUS_K) - 1.0 / (temperature_C + ZERO_CELSIUS_K))
-    )

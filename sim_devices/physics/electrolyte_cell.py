@@ -21,8 +21,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_devices.physics.cell_equations import FARADAY_C_mol
-from sim_devices.physics.constants import ROOM_TEMPERATURE_C, ZERO_CELSIUS_K, GAS_CONSTANT_J_mol_K
+from sim_devices.physics.constants import (
+    ROOM_TEMPERATURE_C,
+    ZERO_CELSIUS_K,
+    FARADAY_C_mol,
+    GAS_CONSTANT_J_mol_K,
+)
 from ssblab.clock import Clock
 
 __all__ = ["ElectrolyteCell"]

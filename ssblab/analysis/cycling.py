@@ -36,7 +36,7 @@ from ssblab.quantities import BadInput, Value
 # Below this share of its largest current, a CCCV step no longer has a constant current.
 CONSTANT_CURRENT = 0.98
 # The share of the slowest rate's capacity at which the rate is given (requirement D3).
-RATE_SHARE = 80.0
+RATE_SHARE = 0.8
 
 GAIN = "the current's accuracy is common to both and cancels"
 ENDS = "the time between the last record and the end of a step counts as uncertainty"
@@ -252,7 +252,7 @@ def constant_voltage_part(
     constant_current_capacity, constant_voltage_capacity : Value
         mAh.
     constant_voltage_share : Value
-        %, of both together.
+        Of both together.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def constant_voltage_part(
         f"largest, and half the charge to the next; {ENDS}"
     )
     held_uncertainty = math.hypot(between_mAh, total.ends_mAh)
-    share = 100 * held_mAh / total.charge_mAh if total.charge_mAh else math.nan
+    share = held_mAh / total.charge_mAh if total.charge_mAh else math.nan
     return (
         Value(
             f"{kind}_capacity_constant_current",
@@ -297,15 +297,15 @@ def constant_voltage_part(
         Value(
             f"{kind}_constant_voltage_share",
             share,
-            "%",
-            100 * held_uncertainty / total.charge_mAh if total.charge_mAh else math.nan,
+            "1",
+            held_uncertainty / total.charge_mAh if total.charge_mAh else math.nan,
             f"Q_CV / (Q_CC + Q_CV); {about}; {GAIN}",
         ),
     )
 
 
 def coulombic_efficiency(records: Sequence[StepRecord]) -> Value:
-    """Discharge over charge capacity of one cycle, in %.
+    """Discharge over charge capacity of one cycle.
 
     In the laboratory's words: where charging puts lithium into silicon, the efficiency is what comes out of
     it again. NaN where no charge passed.
@@ -324,7 +324,7 @@ def coulombic_efficiency(records: Sequence[StepRecord]) -> Value:
 def relative_capacity(
     records: Iterable[StepRecord], reference: Iterable[StepRecord], *, name: str, definition: str
 ) -> Value:
-    """Discharge capacity over that of a reference, in %: another temperature, rate or time.
+    """Discharge capacity over that of a reference: another temperature, rate or time.
 
     Parameters
     ----------
@@ -343,7 +343,7 @@ def relative_capacity(
 
 
 def capacity_retention(first: Iterable[StepRecord], last: Iterable[StepRecord]) -> Value:
-    """Discharge capacity of the last check-up over that of the first, in %; as `relative_capacity`."""
+    """Discharge capacity of the last check-up over that of the first; as `relative_capacity`."""
     return relative_capacity(
         last,
         first,
@@ -401,7 +401,7 @@ def discharge_energy(
 
 
 def energy_efficiency(records: Sequence[StepRecord], *, voltage_accuracy_V: float) -> Value:
-    """Energy of the discharge over that of the charge of one cycle, in %.
+    """Energy of the discharge over that of the charge of one cycle.
 
     A half cell whose voltage is below zero in the charge has none: NaN.
 
@@ -414,16 +414,16 @@ def energy_efficiency(records: Sequence[StepRecord], *, voltage_accuracy_V: floa
     about = f"E_discharge / E_charge of one cycle, E = integral of V dQ; {GAIN}; {ENDS}"
     if not (out.energy_mWh > 0 and into.energy_mWh > 0):
         reason = f"not defined: {out.energy_mWh:.4g} mWh out and {into.energy_mWh:.4g} mWh in"
-        return Value("energy_efficiency", math.nan, "%", math.nan, f"{about}; {reason}")
-    efficiency = 100 * out.energy_mWh / into.energy_mWh
+        return Value("energy_efficiency", math.nan, "1", math.nan, f"{about}; {reason}")
+    efficiency = out.energy_mWh / into.energy_mWh
     offset = voltage_accuracy_V * RECTANGULAR * abs(1 / out.mean_V - 1 / into.mean_V)
     unknown = [unknown / one.energy_mWh for one in (out, into) for unknown in (one.ends_mWh, one.spacing_mWh)]
     uncertainty = efficiency * math.hypot(*unknown, offset)
-    return Value("energy_efficiency", efficiency, "%", uncertainty, about)
+    return Value("energy_efficiency", efficiency, "1", uncertainty, about)
 
 
 def fade_per_cycle(cycle: ArrayLike, capacity_mAh: ArrayLike) -> Value:
-    """Loss of capacity in a cycle, in % of that at the first one given.
+    """Loss of capacity in a cycle, as a share of that at the first one given.
 
     The line is straight; where the fade is not, it is the mean over the cycles given.
 
@@ -441,13 +441,13 @@ def fade_per_cycle(cycle: ArrayLike, capacity_mAh: ArrayLike) -> Value:
     line = straight_line(number, capacity)
     first_mAh, first_uncertainty = line.at(float(number.min()))
     above_zero(first_capacity_mAh=first_mAh)
-    fade = -100 * line.slope / first_mAh
-    uncertainty = math.hypot(100 * line.slope_uncertainty / first_mAh, fade * first_uncertainty / first_mAh)
+    fade = -line.slope / first_mAh
+    uncertainty = math.hypot(line.slope_uncertainty / first_mAh, fade * first_uncertainty / first_mAh)
     about = (
         f"minus slope of a straight line through {len(number)} capacities from cycle {number.min():g} to "
         f"{number.max():g}, over the line's height at the first; uncertainty from the scatter around it"
     )
-    return Value("fade_per_cycle", fade, "%", uncertainty, about)
+    return Value("fade_per_cycle", fade, "1", uncertainty, about)
 
 
 def rate_capability(
@@ -463,7 +463,7 @@ def rate_capability(
     Returns
     -------
     relative_capacity : dict of float to Value
-        %, by rate, rising.
+        By rate, rising.
     rate_at_80_percent : Value
         In units of the rates, "C" written as 1/h; NaN where the capacity does not fall to 80 % once.
 
@@ -490,7 +490,7 @@ def rate_capability(
         for rate in rates
     }
     # The slowest is 100 % of itself, whatever it is.
-    shares[rates[0]] = dataclasses.replace(shares[rates[0]], value=100.0, uncertainty=0.0)
+    shares[rates[0]] = dataclasses.replace(shares[rates[0]], value=1.0, uncertainty=0.0)
     return shares, _rate_at(shares)
 
 
@@ -589,16 +589,16 @@ def _capacity(kind: str, records: Iterable[StepRecord], current_relative_accurac
 
 def _share(name: str, above: _Total, below: _Total, definition: str) -> Value:
     if not below.charge_mAh > 0:
-        return Value(name, math.nan, "%", math.nan, f"{definition}; not defined: no charge passed")
+        return Value(name, math.nan, "1", math.nan, f"{definition}; not defined: no charge passed")
     share = above.charge_mAh / below.charge_mAh
     uncertainty = math.hypot(above.ends_mAh, share * below.ends_mAh) / below.charge_mAh
-    return Value(name, 100 * share, "%", 100 * uncertainty, definition)
+    return Value(name, share, "1", uncertainty, definition)
 
 
 def _rate_at(shares: Mapping[float, Value]) -> Value:
     """Rate at which the capacity crosses 80 %; uncertain by how one draws the curve between two rates."""
     about = (
-        f"rate at which the discharge capacity is {RATE_SHARE:g} % of that at the slowest, straight in the "
+        f"rate at which the discharge capacity is {RATE_SHARE:.0%} of that at the slowest, straight in the "
         "logarithm of the rate between the two next to it; uncertain by the difference from straight in "
         "the rate, and by the capacities"
     )
@@ -608,7 +608,7 @@ def _rate_at(shares: Mapping[float, Value]) -> Value:
     ]
     if len(crossed) != 1:
         reason = "is crossed several times" if crossed else "is not crossed"
-        about += f"; not defined: {RATE_SHARE:g} % {reason} from {min(shares):g} to {max(shares):g}"
+        about += f"; not defined: {RATE_SHARE:.0%} {reason} from {min(shares):g} to {max(shares):g}"
         return Value(name, math.nan, "1/h", math.nan, about)
     slow, fast = crossed[0]
     high, low = shares[slow], shares[fast]

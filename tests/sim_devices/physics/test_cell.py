@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sim_devices.physics.cell import Cell
 from sim_devices.physics.cell_design import DESIGNS, NO_AGEING, STANDARD, Electrolyte
-from sim_devices.physics.cell_equations import MODE_RATES, MODE_SHARES, FARADAY_C_mol, State
+from sim_devices.physics.cell_equations import MODE_RATES, MODE_SHARES, State
+from sim_devices.physics.constants import FARADAY_C_mol
 from ssblab.clock import VirtualClock
 
 Q_Ah = 0.008

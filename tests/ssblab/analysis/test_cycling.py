@@ -192,8 +192,8 @@ def test_parts_of_a_cccv_charge_in_one_step_or_in_two():
         # The first 2 % of the fall, 12 s, count as constant.
         assert constant.value == pytest.approx(1.0 + 12 / 3600, abs=2 * constant.uncertainty + 1e-3)
         assert constant.value + held.value == pytest.approx(1 + held_mAh, rel=1e-6)
-        assert share.value == pytest.approx(100 * held_mAh / (1 + held_mAh), abs=0.4)
-        assert share.unit == "%"
+        assert share.value == pytest.approx(held_mAh / (1 + held_mAh), abs=0.004)
+        assert share.unit == "1"
 
 
 def test_a_charge_at_constant_current_alone_has_no_other_part():
@@ -206,8 +206,8 @@ def test_a_charge_at_constant_current_alone_has_no_other_part():
 def test_coulombic_efficiency_does_not_know_the_accuracy_of_the_current():
     records = [step(HOUR, 4.0, 0.004, kind="charge"), discharged(3.0, unrecorded_s=36.0)]
     efficiency = coulombic_efficiency(records)
-    assert (efficiency.value, efficiency.unit) == (pytest.approx(75.0), "%")
-    assert efficiency.uncertainty == pytest.approx(75 * 0.01 / math.sqrt(3))
+    assert (efficiency.value, efficiency.unit) == (pytest.approx(0.75), "1")
+    assert efficiency.uncertainty == pytest.approx(0.75 * 0.01 / math.sqrt(3))
     nothing = coulombic_efficiency([step(HOUR, 4.0, 0.0, kind="charge"), discharged(3.0)])
     assert math.isnan(nothing.value)
     assert "no charge passed" in nothing.definition
@@ -223,22 +223,22 @@ def test_energies_and_mean_voltages():
     assert (energy.value, energy.unit) == (pytest.approx(3.0), "mWh")
     assert energy.uncertainty == pytest.approx(3e-3 / math.sqrt(3))
     efficiency = energy_efficiency(records, voltage_accuracy_V=0.001)
-    assert efficiency.value == pytest.approx(75.0)
+    assert efficiency.value == pytest.approx(0.75)
     # An offset of 1 mV makes 3.001 / 4.001.
-    assert efficiency.uncertainty == pytest.approx(100 * (3.001 / 4.001 - 0.75) / math.sqrt(3), rel=1e-3)
+    assert efficiency.uncertainty == pytest.approx((3.001 / 4.001 - 0.75) / math.sqrt(3), rel=1e-3)
     below_zero = [step(HOUR, -0.5, -0.001, kind="charge"), step(HOUR, 0.3, 0.001)]
     assert math.isnan(energy_efficiency(below_zero, voltage_accuracy_V=0).value)
 
 
 def test_retention_is_of_the_last_over_the_first():
     kept = capacity_retention([discharged(8.0)], [discharged(7.6)])
-    assert (kept.name, kept.value, kept.unit) == ("capacity_retention", pytest.approx(95.0), "%")
+    assert (kept.name, kept.value, kept.unit) == ("capacity_retention", pytest.approx(0.95), "1")
 
 
 def test_fade_of_the_published_laminate():
     # 95 % after 200 cycles (S000 L1384) is 0.025 % a cycle.
     fade = fade_per_cycle([1, 101, 201], [8.0, 7.8, 7.6])
-    assert fade.value == pytest.approx(0.025)
+    assert fade.value == pytest.approx(0.00025)
     assert fade.uncertainty == pytest.approx(0, abs=1e-9)
 
 
@@ -248,7 +248,7 @@ def test_the_scatter_of_the_capacities_is_in_the_fade():
         fade_per_cycle(cycle, 3.0 * (1 - 0.004 * (cycle - 1)) + generator.normal(0, 0.01, 50))
         for _ in range(200)
     ]
-    apart = np.array([(one.value - 0.4) / one.uncertainty for one in fades])
+    apart = np.array([(one.value - 0.004) / one.uncertainty for one in fades])
     assert abs(apart.mean()) < 0.3
     assert 0.8 < apart.std() < 1.2
     with pytest.raises(BadInput, match="3 are needed"):
@@ -259,10 +259,10 @@ def test_rates():
     given = {1.0: [discharged(9.0)], 0.1: [discharged(10.0)], 4.0: [discharged(7.0)], 2.0: [discharged(8.5)]}
     shares, rate = rate_capability(given)
     assert [(one, value.value) for one, value in shares.items()] == [
-        (0.1, 100.0),
-        (1.0, pytest.approx(90.0)),
-        (2.0, pytest.approx(85.0)),
-        (4.0, pytest.approx(70.0)),
+        (0.1, 1.0),
+        (1.0, pytest.approx(0.9)),
+        (2.0, pytest.approx(0.85)),
+        (4.0, pytest.approx(0.7)),
     ]
     # A third of the way from 85 % to 70 %, in the logarithm of the rate.
     assert rate.value == pytest.approx(2 * 2 ** (1 / 3))
@@ -322,7 +322,7 @@ def test_a_cycle_of_a_simulated_cell(clock):
     # The integral of V dQ that the records give, against that of the cell's equations.
     energies = [one.energy_mWh * (1 if one.kind == "charge" else -1) for one in records]
     assert sum(energies) == pytest.approx(1e3 * channel.cell.energy_Wh, abs=0.002)
-    assert 99 < coulombic_efficiency(records).value < 100
+    assert 0.99 < coulombic_efficiency(records).value < 1.0
     _, held, _ = constant_voltage_part(records, kind="charge", current_relative_accuracy=0)
     assert held.value == pytest.approx(records[1].passed_mAh, abs=3 * held.uncertainty)
     assert group_cycles(records).keys() == {("", 1)}
