@@ -25,7 +25,16 @@ from ssblab.analysis.lots import Limit, micro_short_verdict, open_circuit_decay
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
 
-__all__ = ["capacity", "conditioning", "cycle_figures", "cycling", "last_cycle", "rates", "retention"]
+__all__ = [
+    "capacity",
+    "conditioning",
+    "cycle_figures",
+    "cycling",
+    "last_cycle",
+    "program",
+    "rates",
+    "retention",
+]
 
 
 def capacity(run: RunData) -> list[Value]:
@@ -41,6 +50,11 @@ def cycling(run: RunData) -> list[Value]:
 def conditioning(run: RunData) -> list[Value]:
     """Compute what formation and open circuit say of the cell, and whether it has a micro-short."""
     return gathered(run, [_formation, _micro_short])
+
+
+def program(run: RunData) -> list[Value]:
+    """Compute what the last whole cycle of a written program gives."""
+    return gathered(run, [_program])
 
 
 def rates(run: RunData) -> list[Value]:
@@ -103,6 +117,10 @@ def _is_whole(run: CellRun, section: str) -> bool:
 
 def _capacity(run: CellRun) -> Iterable[Value]:
     return cycle_figures(run, last_cycle(run, "capacity"))
+
+
+def _program(run: CellRun) -> Iterable[Value]:
+    return cycle_figures(run, last_cycle(run, "program"))
 
 
 def _last_check(run: CellRun) -> Iterable[Value]:

@@ -4,7 +4,8 @@ import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 
-from plans.programs import CellRig, prepare, run
+from plans.programs import Beside, CellRig, prepare, run
+from plans.steps import run_steps
 from ssblab.quantities import BadInput
 from ssblab.session import open_session
 
@@ -32,10 +33,16 @@ def in_the_press(session):
     return CellRig(session.samples["std-press-01"], devices["press_potentiostat"], press=devices["press"])
 
 
-def done(session, rig, text, **how):
+def with_reference(session, name="std-3e-01"):
+    mounted(session, name)
+    devices = session.devices
+    return CellRig(session.samples[name], devices["potentiostat"], electrodes=devices["cell_3e"])
+
+
+def done(session, rig, text, *, beside=None, **how):
     """Run a program in a run of its own; its result, and its steps."""
     program = prepare(rig, text, **how)
-    result = session.run(bpp.run_wrapper(run(program), md={"sample": rig.sample.metadata()}))
+    result = session.run(bpp.run_wrapper(run(program, beside=beside), md={"sample": rig.sample.metadata()}))
     return result, session.run_data(result.uids[0]).streams
 
 
@@ -108,7 +115,9 @@ def test_a_limit_that_does_not_hold_breaks_the_program_off(session):
     chamber = session.devices["chamber"]
     chamber.set(25.0).wait()
     session.clock.call_later(900.0, lambda: chamber.do("warm", lambda: chamber.write_climate(40.0, None)))
-    result, streams = done(session, rig, "Limits: temperature < 30 degC\nCharge at 0.1C for 5 h (60 s period)")
+    result, streams = done(
+        session, rig, "Limits: temperature < 30 degC\nCharge at 0.1C for 5 h (60 s period)"
+    )
     assert result.exit_status == "fail"
     assert "limit temperature < 30 degC does not hold: it is 30" in result.reason
     assert not session.devices["ch_4"].read_now(fresh=True).running
@@ -131,6 +140,24 @@ def test_pressure_is_held_and_then_the_cell_is_charged(session):
     assert streams["spectra"]["spectra_pressure"].values[0] == pytest.approx(10.0, rel=0.05)
 
 
+def test_electrodes_are_recorded_beside_and_one_of_them_ends_the_charge(session):
+    rig = with_reference(session)
+    cell = session.laboratory.things["bench"].cell
+    text = "Limits: positive potential < 4.3 V\nCharge at 2C until 4.2 V or negative potential < 0.1 V\nRest for 1 min"
+    result, streams = done(
+        session, rig, text, log_s=10.0, beside=Beside((rig.electrodes,), "potentials", 5.0)
+    )
+    assert result.exit_status == "success", result.reason
+    assert streams["steps"]["steps_ended_by"].values.tolist() == ["negative potential < 0.1 V", ""]
+    beside = streams["potentials"]
+    negative_V = beside["cell_3e_negative_potential"].values
+    charging = beside["time"].values < streams["steps"]["steps_ended"].values[0]
+    assert negative_V[charging][-1] < 0.1 < negative_V[charging][:-1].min()
+    assert np.median(np.diff(beside["time"].values[charging])) == pytest.approx(5.0, abs=1.0)
+    assert (~charging).sum() >= 5
+    assert cell.negative_potential_V() == pytest.approx(negative_V[-1], abs=0.01)
+
+
 def test_what_is_waited_for_in_vain_ends_the_program(session):
     rig = on_the_cycler(session, 5)
     text = "Wait until temperature > 60 degC, at most 10 min\nRest for 1 min"
@@ -145,6 +172,7 @@ def test_what_is_waited_for_in_vain_ends_the_program(session):
         ("EIS from 1 MHz to 1 Hz at 10 mV", "it needs a potentiostat"),
         ("Hold 20 MPa within 2 %, at most 1 h", "the sample is in no press"),
         ("Wait until H2S < 1 ppm, at most 1 h", "nothing of the sample's devices measures H2S"),
+        ("Charge at 1C until negative potential < 0 V", "sample's devices measures negative potential"),
         ("Charge at 1 W for 1 h", "ch_6 does currents, no power and no load"),
         ("Charge at 0.1C for 1 h (every 5 mV)", "ch_6 makes records by time"),
         ("Hold 150 degC within 1 K for 1 h, at most 9 h", "150 degC is above temperature <"),
@@ -154,3 +182,13 @@ def test_what_the_rig_cannot_do_is_refused(session, text, said):
     with pytest.raises(BadInput) as raised:
         prepare(on_the_cycler(session, 6), text)
     assert said in str(raised.value)
+
+
+def test_a_written_program_is_a_plan_of_its_own(session):
+    text = "Charge at 1C for 5 min; Rest for 1 min; Discharge at 1C for 5 min"
+    result = session.run(run_steps(session.samples["std-08"], steps=text))
+    assert result.exit_status == "success", result.reason
+    assert result.results["coulombic_efficiency"].value == pytest.approx(1.0, abs=0.01)
+    start = session.run_data(result.uids[0]).start
+    assert start["programs"] == [{"section": "program", "text": text}]
+    assert start["devices"] == {"channel": "ch_8", "chamber": "chamber"}
