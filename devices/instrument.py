@@ -18,6 +18,7 @@ from devices.signals import Text
 from devices.status import ActionTimeout, Approach, Status
 from ssblab.clock import Clock
 from ssblab.links import (
+    InstrumentClock,
     InstrumentError,
     Link,
     LinkClosed,
@@ -247,6 +248,11 @@ class Instrument(LabDevice):
         Signal name -> (low, high): makes that setting's limits narrower.
     transcript : Transcript, optional
         Where to note the bytes both ways.
+
+    Attributes
+    ----------
+    own_clock : InstrumentClock or None
+        Of an instrument whose own times its readings have.
     """
 
     model: ClassVar[str] = ""
@@ -267,6 +273,7 @@ class Instrument(LabDevice):
     ) -> None:
         super().__init__(name=name, clock=clock, **kwargs)
         self.identity: Identity | None = None
+        self.own_clock: InstrumentClock | None = None
         self.link = Link(name, address, clock, self.settings, self._resynchronise, transcript)
         for signal, (low, high) in (limits or {}).items():
             getattr(self, signal).narrow(low, high)
@@ -283,6 +290,21 @@ class Instrument(LabDevice):
         self.link.open()
         self.upload_limits()
         self.poll()
+
+    def clock_offset(self) -> tuple[float, float]:
+        """By how much the clock of its readings is ahead of the laboratory's, and how sure that is.
+
+        Readings that have no time of the instrument are dated here when they arrive, by the laboratory's
+        clock: that is 0. The quantity was measured up to a round trip before, half of one on average.
+
+        Returns
+        -------
+        offset_s, uncertainty_s : float
+            The second is a bound in either direction; NaN for what is not known yet.
+        """
+        if self.own_clock is not None:
+            return self.own_clock.offset()
+        return 0.0, self.link.round_trip.mean_s / 2
 
     def wrong(self, found: str) -> WrongInstrument:
         """Error for an instrument that is not the model that this driver speaks to."""

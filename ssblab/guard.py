@@ -9,10 +9,11 @@ from typing import Any
 
 from bluesky import Msg, RunEngine
 from bluesky.preprocessors import contingency_wrapper, plan_mutator
-from bluesky.utils import FailedStatus, IllegalMessageSequence, RequestAbort, RequestStop
+from bluesky.utils import FailedStatus, RequestAbort, RequestStop
 
 from ssblab.clock import Clock
 from ssblab.safety import Interlock, SafeState, SafeStep, unconfirmed
+from ssblab.surroundings import Surroundings, record
 
 __all__ = ["Guard", "in_words"]
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 #: Messages after which the laboratory is still as it was.
 _STILL = frozenset(
     {"rig", "check_interlocks", "safe_state", "null", "sleep", "wait", "checkpoint", "clear_checkpoint"}
-    | {"open_run", "close_run", "create", "read", "save", "drop"}
+    | {"open_run", "close_run", "create", "read", "save", "drop", "look_around", "monitor", "unmonitor"}
 )
 _KEYS = ("safe_state_steps", "safe_state_confirmed", "safe_state_problem")
 _WORKER = "guard"
@@ -35,7 +36,8 @@ class Guard:
     Interlocks are checked before a run opens and watched while one is open. In a pause the instruments hold
     what they were told. The safe state is reached before the last open run closes, and recorded in its stream
     `safe_state`; a step that can't be confirmed makes the run a failed one. A plan that fails, is ended or
-    halted reaches it also without a run.
+    halted reaches it also without a run. After the safe state, and when a run opens, its surroundings are
+    recorded.
 
     Parameters
     ----------
@@ -46,6 +48,8 @@ class Guard:
         Ends the plan under way, for a reason.
     why_ended : callable
         Gives the reason for which the plan was ended.
+    surroundings : Surroundings
+        Of the station.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Guard:
         interlocks: Sequence[Interlock],
         end: Callable[[str], None],
         why_ended: Callable[[], str],
+        surroundings: Surroundings,
     ) -> None:
         self._run_engine: Any = run_engine
         self._clock = clock
@@ -63,6 +68,7 @@ class Guard:
         self._interlocks = interlocks
         self._end = end
         self._why_ended = why_ended
+        self._surroundings = surroundings
         self._record = _SafetyRecord(clock)
         self._open: list[Any] = []
         self._touched = False
@@ -105,6 +111,7 @@ class Guard:
 
     def _guarded(self, plan: Plan) -> Plan:
         self._open.clear()
+        self._surroundings.forget()
         self._touched = False
         self.problem = ""
         # A plan that was halted where nothing may be repeated did not come to give that back.
@@ -119,12 +126,20 @@ class Guard:
     def _around(self, msg: Msg) -> tuple[Plan | None, None]:
         if msg.command not in _STILL:
             self._touched = True
+        if msg.command == "rig":
+            return self._rigging(msg), None
         if msg.command == "open_run":
             return self._opening(msg), None
         if msg.command == "close_run" and msg.run in self._open:
             exit_status = msg.kwargs.get("exit_status") or "success"
             return self._closing(msg.run, exit_status, msg.kwargs.get("reason") or ""), None
         return None, None
+
+    def _rigging(self, msg: Msg) -> Plan:
+        found = yield msg
+        named = msg.kwargs.get("devices", ())
+        self._surroundings.use(msg.run, [*named, *(found or {}).values()])
+        return found
 
     def _opening(self, msg: Msg) -> Plan:
         yield Msg("check_interlocks")
@@ -133,6 +148,7 @@ class Guard:
         if len(self._open) == 1:
             for interlock in self._interlocks:
                 interlock.watch(self._end)
+        yield from self._surroundings.opening(msg.run)
         return uid
 
     def _closing(self, run: Any, exit_status: str, reason: str) -> Plan:
@@ -143,7 +159,8 @@ class Guard:
             yield Msg("safe_state")
             if self.problem:
                 exit_status, reason = "fail", "; ".join(filter(None, [reason, self.problem]))
-            yield from self._recording(run)
+            yield from record(run, "safe_state", [self._record])
+        yield from self._surroundings.closing(run)
         self._open.remove(run)
         return (yield Msg("close_run", None, run=run, exit_status=exit_status, reason=reason))
 
@@ -156,15 +173,6 @@ class Guard:
             yield from self._closing(run, exit_status, reason)
         if self._touched:
             yield Msg("safe_state")
-
-    def _recording(self, run: Any) -> Plan:
-        try:
-            yield Msg("drop", run=run)
-        except IllegalMessageSequence:
-            pass  # no half-made event was left behind
-        yield Msg("create", None, name="safe_state", run=run)
-        yield Msg("read", self._record, run=run)
-        yield Msg("save", run=run)
 
     async def _check_interlocks(self, _: Msg) -> None:
         for interlock in self._interlocks:

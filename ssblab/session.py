@@ -33,6 +33,7 @@ from ssblab.station import (
     build_laboratory,
     load_station,
 )
+from ssblab.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from databroker.v1 import Broker
@@ -94,7 +95,15 @@ class Session:
         The simulated laboratory; None at a real station.
     """
 
-    def __init__(self, station: Station, data_dir: Path, clock: Clock, *, transcript: bool = False) -> None:
+    def __init__(
+        self,
+        station: Station,
+        data_dir: Path,
+        clock: Clock,
+        *,
+        transcript: bool = False,
+        filed: bool = True,
+    ) -> None:
         self.station = station
         self.samples: dict[str, Sample] = dict(station.samples)
         self.data_dir = data_dir
@@ -102,14 +111,14 @@ class Session:
         self.laboratory: Any = None
         with ExitStack() as opened:
             opened.callback(clock.close)
-            self._build(opened, transcript or station.data.transcript)
+            self._build(opened, transcript or station.data.transcript, filed)
             self._opened = opened.pop_all()
 
-    def _build(self, opened: ExitStack, transcript: bool) -> None:
+    def _build(self, opened: ExitStack, transcript: bool, filed: bool) -> None:
         """Make all parts; each is closed when a later one can't be made, or with the session."""
         station, clock = self.station, self.clock
         addresses: Mapping[str, str] = {}
-        if station.simulated is not None:
+        if station.simulated is not None and station.is_simulated:
             self.laboratory = build_laboratory(station.simulated, clock)
             opened.callback(self.laboratory.close)
             addresses = self.laboratory.addresses
@@ -121,25 +130,30 @@ class Session:
         opened.callback(self._lock.release)
         self.devices = DeviceBook(build_devices(station, {"clock": clock}, linked, addresses))
         opened.callback(self._close_links)
-        self._filing = Filing(self.data_dir, clock, station.data)
+        self._filing = Filing(self.data_dir, clock, station.data, filed=filed)
         opened.callback(self._filing.close)
-        interlocks = [
-            Interlock(
-                clock,
-                self.devices[lock.device],
-                parse(lock.period, "s", name="period", lower=SHORTEST_PERIOD_S),
-            )
-            for lock in station.interlocks
-        ]
+        watched_s = {lock.device: _period_s(lock.period) for lock in station.interlocks}
         self.RE = self._make_run_engine()
         self._ending = Ending(self.RE, clock)
         self._guard = Guard(
             self.RE,
             clock,
             SafeState(clock, [self.devices[name] for name in station.safe_state]),
-            interlocks,
+            [
+                Interlock(clock, self.devices[lock.device], _period_s(lock.period))
+                for lock in station.interlocks
+            ],
             self.end,
             lambda: self._ending.reason,
+            Surroundings(
+                self.RE,
+                clock,
+                self.devices,
+                station.environment.devices,
+                _period_s(station.environment.period),
+                watched_s,
+                self.end,
+            ),
         )
         opened.callback(self._guard.leave)
         opened.callback(self._ending.come_to_rest, "the session was closed")
@@ -184,7 +198,7 @@ class Session:
         StationInUse
             If another process works with this real station.
         """
-        if self.station.simulated is None:
+        if not self.station.is_simulated:
             self._lock.acquire()
         futures = {name: self.clock.submit(name, device.connect) for name, device in self.devices.items()}
         errors: dict[str, Exception] = {}
@@ -319,9 +333,10 @@ class Session:
 
     async def _rig(self, msg: Msg) -> dict[str, Any]:
         """Give the plan its devices, and let the simulated operator mount the sample."""
-        rig = {role: self.devices.of(family) for role, family in msg.kwargs["families"].items()}
-        if self.laboratory is not None and msg.kwargs.get("sample") is not None:
-            self.laboratory.mount(msg.kwargs["sample"].model_dump())
+        sample = msg.kwargs.get("sample")
+        rig = self.devices.rig(msg.kwargs["families"], msg.kwargs.get("optional", {}), sample)
+        if self.laboratory is not None and sample is not None:
+            self.laboratory.mount(sample.model_dump())
         return rig
 
 
@@ -339,6 +354,10 @@ def _naming(name: str, problem: str) -> str:
     return problem if problem.startswith(f"{name} ") else f"{name}: {problem}"
 
 
+def _period_s(text: str) -> float:
+    return parse(text, "s", name="period", lower=SHORTEST_PERIOD_S)
+
+
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("ssblab", "bluesky", "ophyd", "databroker")}
 
@@ -349,6 +368,7 @@ def open_session(
     data: str | Path | None = None,
     time: str | None = None,
     transcript: bool = False,
+    filed: bool = True,
 ) -> Session:
     """Open a station: build its devices, connect them, and be ready to run plans.
 
@@ -362,6 +382,8 @@ def open_session(
         "virtual", "wall" or "x10" (ten times as fast); default: the station's.
     transcript : bool
         Note all bytes to and from the instruments, below the data folder.
+    filed : bool
+        Keep the catalog; without, runs are in the journal alone.
 
     Raises
     ------
@@ -375,10 +397,14 @@ def open_session(
     check_packages()
     record = station if isinstance(station, Station) else load_station(station)
     kind = time or record.time
-    if kind != "wall" and record.simulated is None:
+    if kind != "wall" and not record.is_simulated:
         raise StationError(f"station {record.name} is real: its time is wall time, not {kind!r}")
     session = Session(
-        record, data_folder(data or record.data.folder), make_clock(kind), transcript=transcript
+        record,
+        data_folder(data or record.data.folder),
+        make_clock(kind),
+        transcript=transcript,
+        filed=filed,
     )
     try:
         session.connect()

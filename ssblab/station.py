@@ -580,5 +580,19 @@ class DeviceBook(Mapping[str, Any]):
         """
         return self.of(*families, among=among) if self._of(families, among) else None
 
+    def rig(
+        self, families: Mapping[str, tuple[type, ...]], optional: Mapping[str, tuple[type, ...]], sample: Any
+    ) -> dict[str, Any]:
+        """Give a plan its devices by role: those that it must have, and those that its sample may be at.
+
+        Raises
+        ------
+        BadInput
+            If one can't be told.
+        """
+        among = sample.devices if sample is not None else ()
+        found = {role: self.of(*kinds, among=among) for role, kinds in families.items()}
+        return found | {role: self.perhaps_of(*kinds, among=among) for role, kinds in optional.items()}
+
     def _of(self, families: tuple[type, ...], among: Collection[str]) -> list[str]:
         return [name for name in among if isinstance(self._devices[name], families)]

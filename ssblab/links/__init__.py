@@ -11,10 +11,12 @@ from ssblab.links.errors import (
 )
 from ssblab.links.framing import Framing, exactly, line
 from ssblab.links.link import Link, LinkSettings
+from ssblab.links.timing import InstrumentClock, RoundTrip
 from ssblab.links.transcript import Transcript
 
 __all__ = [
     "Framing",
+    "InstrumentClock",
     "InstrumentError",
     "Link",
     "LinkClosed",
@@ -23,6 +25,7 @@ __all__ = [
     "LinkTimeout",
     "ProtocolError",
     "Refusal",
+    "RoundTrip",
     "Transcript",
     "WrongInstrument",
     "exactly",

@@ -11,6 +11,7 @@ from typing import TypeVar
 from ssblab.clock import Clock
 from ssblab.links.errors import InstrumentError, LinkClosed, LinkError, LinkTimeout, ProtocolError, Refusal
 from ssblab.links.framing import Framing
+from ssblab.links.timing import RoundTrip
 from ssblab.links.transcript import Transcript
 from ssblab.links.transport import SerialSettings, Transport
 
@@ -67,6 +68,11 @@ class Link:
     resynchronise : callable
         Called with the link after each opening; asks for something whose answer is known and raises if
         it is not that.
+
+    Attributes
+    ----------
+    round_trip : RoundTrip
+        Of all exchanges that succeeded.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class Link:
         self.address = address
         self.settings = settings
         self.transcript = transcript
+        self.round_trip = RoundTrip()
         self._clock = clock
         self._resynchronise = resynchronise
         self._lock = threading.RLock()
@@ -183,11 +190,14 @@ class Link:
         """Send an order once and decode its acknowledgement. Never repeated: read back, then decide."""
         with self._lock:
             self._clear_stale()
+            self.open()
+            asked_s = self._clock.monotonic()
             self.send(command)
             reply = self.receive(framing, timeout_s=timeout_s, command=command)
             if enquiry:
                 self.send(enquiry)
                 reply += self.receive(framing, timeout_s=timeout_s, command=command)
+            self.round_trip.note(self._clock.monotonic() - asked_s)
             return self._decoded(decode, reply, command)
 
     def send(self, command: bytes) -> None:

@@ -124,7 +124,7 @@ def test_the_runengine_itself_runs_it(session):
     assert run.stop["exit_status"] == "success"
     assert set(run.stream_names) == {
         "impedance_before", "conditioning", "zero", "exposure", "purge", "impedance_after", "heating",
-        "impedance_heated", "safe_state",
+        "impedance_heated", "safe_state", "environment", "baseline", "timing",
     }  # fmt: skip
     table = run.table("exposure")
     assert len(table) >= 60

@@ -272,3 +272,15 @@ def test_threads_on_one_link_each_get_their_own_answer(make_link):
     wires.close()
     assert wrong == []
     assert len(echo.heard) == 1 + 8 * 200
+
+
+@pytest.mark.parametrize("latency_s", [0.05, 0.3])
+def test_exchanges_are_timed_without_the_opening_and_the_recovery(link, echo, latency_s):
+    echo.latency_s = latency_s
+    order(link, "a")
+    assert link.round_trip.shortest_s == pytest.approx(latency_s)
+    echo.break_wire("silent")
+    ask(link, "b")
+    assert len(echo.heard) == 5
+    assert link.round_trip.shortest_s == pytest.approx(latency_s)
+    assert link.round_trip.mean_s == pytest.approx(latency_s)
