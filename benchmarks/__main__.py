@@ -16,6 +16,8 @@ from rich.table import Table
 
 from benchmarks.cell_physics import cell_costs
 from benchmarks.cyclers import cycler_polls
+from benchmarks.long_hold import long_holds
+from benchmarks.side_by_side import side_by_side_costs
 from benchmarks.steps import program_checks
 from benchmarks.streaming import INTERVAL_S, READINGS, streamed
 from plans.moisture import moisture_exposure
@@ -148,6 +150,8 @@ def main() -> None:
     cycler_polls(console)
     program_checks(console)
     cell_costs(console)
+    long_holds(console)
+    side_by_side_costs(console)
 
 
 def _rate(duration_s: float) -> str:

@@ -159,7 +159,8 @@ class Flyer:
             raise RuntimeError(f"{self.name}: no measurement ({self.kind}) was started")
         clock = self.device.clock
         left_s = run.task.longest_s() - (clock.monotonic() - run.begin)
-        timeout_s = max(left_s, 0.0) + 2 * _LONGEST_LOOK_S + self.device.action_timeout_s
+        look_s = self.device.look_period_s(run.task)
+        timeout_s = max(left_s, 0.0) + 2 * look_s + self.device.action_timeout_s
         run.status = Status(clock, f"{self.device.name}: {self.kind}", timeout_s)
         return run.status.follow(run.done)
 
@@ -352,7 +353,11 @@ class FlyingDevice(LabDevice):
         run.timer = self.clock.every(self.look_period_s(task), self.name, self._look)
 
     def look_period_s(self, task: Any) -> float:
-        """How often to listen to a running task: a fixed share of the longest time that it can take."""
+        """How often to listen to a running task: a fixed share of the longest time that it can take.
+
+        An end, a fault or a lost link is noticed that much later at most, and what the task gives comes that
+        often.
+        """
         return min(max(task.longest_s() / _LOOKS, _SHORTEST_LOOK_S), _LONGEST_LOOK_S)
 
     def so_far(self) -> str:

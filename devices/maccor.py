@@ -33,7 +33,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -559,9 +558,6 @@ class MaccorMacNet(Cycler):
         self._numbers = count(1)
         self._specifications: dict[int, Specification] = {}
         self.channel_count = 0
-        self._turn = threading.Lock()
-        self._lost: LinkError | None = None
-        self._lost_at_s = -math.inf
         super().__init__(**kwargs)
 
     def identify(self) -> Identity:
@@ -579,7 +575,7 @@ class MaccorMacNet(Cycler):
 
     def status(self, channel: int) -> ChannelStatus:
         """Ask for status and readings of one channel, counted from 1."""
-        return self._in_turn(lambda: self.ask(4, 7, decode_status, channel))
+        return self.in_turn(lambda: self.ask(4, 7, decode_status, channel))
 
     def specification(self, channel: int) -> Specification:
         """Ask what a channel can do.
@@ -619,23 +615,7 @@ class MaccorMacNet(Cycler):
             If the machine says no.
         """
         command, decode_reply = self._request(fclass, fnum, check_outcome, channel, members)
-        self._in_turn(lambda: self.link.order(command, json_frame, decode_reply))
-
-    def _in_turn(self, exchange: Callable[[], T]) -> T:
-        """Do what a channel wants as its turn comes.
-
-        A link that was lost while it waited is lost for it too: else the last of 64 channels would wait for
-        64 timeouts, and its safe state behind it.
-        """
-        asked_s = self.clock.monotonic()
-        with self._turn:
-            if self._lost is not None and self._lost_at_s > asked_s:
-                raise self._lost
-            try:
-                return exchange()
-            except (LinkTimeout, LinkClosed) as error:
-                self._lost, self._lost_at_s = error, self.clock.monotonic()
-                raise
+        self.in_turn(lambda: self.link.order(command, json_frame, decode_reply))
 
     def _request(
         self,
@@ -690,6 +670,13 @@ class _Course:
     @property
     def step(self) -> Step:
         return self.program.steps[self.position % len(self.program.steps)]
+
+    @property
+    def interval_s(self) -> float:
+        """Longest time between two records, here and now."""
+        if isinstance(self.task, Procedure):
+            return self.task.record_interval_s
+        return self.task.interval_s(self.step)
 
     @property
     def over(self) -> bool:
@@ -853,7 +840,7 @@ class MaccorChannel(CyclerChannel):
         self._set_safety(course.program.limits)
         members = self._set_points(course) | {
             "TestName": "Random",
-            "DataTime": course.program.record_interval_s,
+            "DataTime": course.interval_s,
             "DataV": 0,
             "DataI": 0,
         }
@@ -916,7 +903,7 @@ class MaccorChannel(CyclerChannel):
         return True
 
     def _record_is_due(self, course: _Course) -> bool:
-        return self.clock.monotonic() - course.recorded_s >= course.task.record_interval_s - 0.01
+        return self.clock.monotonic() - course.recorded_s >= course.interval_s - 0.01
 
     def _add_row(self, course: _Course, reading: ChannelReading, status: ChannelStatus, kind: str) -> None:
         course.recorded_s = self.clock.monotonic()
@@ -934,7 +921,7 @@ class MaccorChannel(CyclerChannel):
 
     def _pause_s(self, course: _Course, now: Point) -> float:
         """How long to wait until the next look."""
-        due_s = course.recorded_s + course.program.record_interval_s - self.clock.monotonic()
+        due_s = course.recorded_s + course.interval_s - self.clock.monotonic()
         left_s = time_to_end(course.step, now, course.before)
         if course.driving:  # denser while the cell settles, and often enough for the watchdog
             left_s = min(left_s, _FIRST_LOOK_S + 0.25 * now.elapsed_s, _LONGEST_LOOK_S)

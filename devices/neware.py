@@ -7,6 +7,9 @@ that may be 5 s old). Not verified: what the log codes mean (but for start, end 
 captures), how a state is shown while a test is paused by the machine, and whether "--", which the machine
 shows for the step of a channel at rest, also stands for a number that it has not.
 
+Records are fetched as they come; while there are new ones the program runs, and nothing else is asked. The
+state is asked for when a test is complete, to hear how it ended, and by whoever reads the channel.
+
 The state of a channel is up to 5 s old. So a start counts only when the channel has a new test and is shown
 working, and an end, a stop or a protection only when it is shown long enough after the test was complete or
 the stop was sent. Records are found by the number of the test; their names of replies are misspelt, the
@@ -19,7 +22,6 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +32,12 @@ from uuid import uuid4
 from xml.sax.saxutils import escape, quoteattr
 from zoneinfo import ZoneInfo
 
-from devices.families.cycler import FRESH_S, ChannelReading, Cycler, CyclerChannel
+from devices.families.cycler import ChannelReading, Cycler, CyclerChannel
 from devices.families.cycler_program import Program
 from devices.flyer import Row
 from devices.instrument import About, Identity
 from devices.neware_program import encode_program
-from ssblab.links import LinkSettings, ProtocolError, Refusal, line
+from ssblab.links import InstrumentClock, LinkSettings, ProtocolError, Refusal, line
 
 __all__ = [
     "Device",
@@ -62,6 +64,7 @@ _REPLY = line(b"#\r\n")
 _MODELS = {20 + i: f"BTS{78 + i}" for i in range(8)}
 _MOST_RECORDS = 1000
 _STALE_S = 6.0  # a state shown this long after something has happened knows of it
+_EPS_S = 1e-3
 _SHOWN_S = 30.0  # within which the channel must show that it was started or stopped
 _LOOK_S = 1.0
 _CLOCKS_S = 120.0  # by which the clocks of the BTS computer and of this one may differ
@@ -421,6 +424,7 @@ class NewareBts(Cycler):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.own_clock: InstrumentClock = InstrumentClock(self.clock, resolution_s=1.0)
         self._devid = devid
         self._per_unit = channels_per_unit
         self._folder = Path(step_folder or Path(tempfile.gettempdir()) / "ssblab-neware")
@@ -428,9 +432,6 @@ class NewareBts(Cycler):
         self.zone = ZoneInfo(timezone)
         self._login = username, password
         self._places: dict[int, Place] = {}
-        self._uploaded: dict[int, Uploaded] = {}
-        self._uploaded_at_s = -math.inf
-        self._uploading = threading.Lock()
 
     def identify(self) -> Identity:
         """Log in, and find the machine among those that the BTS Client has."""
@@ -478,25 +479,12 @@ class NewareBts(Cycler):
         readings = self._ask("inquire", _encode_list(items), lambda reply: decode_readings(reply, places))
         return dict(zip(asked, readings, strict=True))
 
-    def uploaded(self, channel: int, *, fresh: bool = False) -> Uploaded:
-        """Give how much of a channel's last test the data base has, not older than half a second.
-
-        All channels that are in use are asked about at once; `fresh` asks anew.
-        """
-        self.place(channel)
-        with self._uploading:
-            old = not self.clock.monotonic() - self._uploaded_at_s < FRESH_S
-            if fresh or old or channel not in self._uploaded:
-                self._uploaded = self._read_uploaded(sorted(self._channels))
-                self._uploaded_at_s = self.clock.monotonic()
-            return self._uploaded[channel]
-
-    def _read_uploaded(self, channels: Sequence[int]) -> dict[int, Uploaded]:
-        asked = self._present(channels)
-        places = list(asked.values())
-        items = [f'<chl {place.attributes()} testid="0" />' for place in places]
-        answers = self._ask("inquiredf", _encode_list(items), lambda reply: decode_uploaded(reply, places))
-        return dict(zip(asked, answers, strict=True))
+    def uploaded(self, place: Place) -> Uploaded:
+        """Ask how much of a channel's last test the data base has."""
+        items = [f'<chl {place.attributes()} testid="0" />']
+        return self.in_turn(
+            lambda: self._ask("inquiredf", _encode_list(items), lambda reply: decode_uploaded(reply, [place]))
+        )[0]
 
     def _present(self, channels: Sequence[int]) -> dict[int, Place]:
         self.link.open()
@@ -508,7 +496,9 @@ class NewareBts(Cycler):
             f'<download {place.attributes()} auxid="0" testid="{testid}" startpos="{first}" '
             f'count="{_MOST_RECORDS}"/>'
         )
-        return self._ask("download", item, lambda reply: decode_records(reply, place, testid, first))
+        return self.in_turn(
+            lambda: self._ask("download", item, lambda reply: decode_records(reply, place, testid, first))
+        )
 
     def start(self, place: Place, name: str, program: Program) -> None:
         """Write a program's step file and start it.
@@ -544,7 +534,9 @@ class NewareBts(Cycler):
 
     def _order(self, command: str, place: Place, item: str) -> bool:
         request = encode_request(command, _encode_list([item]))
-        return self.link.order(request, _REPLY, lambda reply: decode_done(reply, command, place))
+        return self.in_turn(
+            lambda: self.link.order(request, _REPLY, lambda reply: decode_done(reply, command, place))
+        )
 
     def _ask(self, command: str, content: str, decode: Callable[[bytes], T]) -> T:
         return self.link.ask(encode_request(command, content), _REPLY, decode)
@@ -569,6 +561,7 @@ class NewareChannel(CyclerChannel):
         super().__init__(cycler=cycler, **kwargs)
         self._testid = 0
         self._count = 0  # of the records fetched
+        self._flowing = False  # whether the last look found records
         self._times = RecordTimes(cycler.zone)
         self._told_s = -math.inf  # when it was told to start
         self._began = math.nan
@@ -591,26 +584,39 @@ class NewareChannel(CyclerChannel):
         state = self.read_now(fresh=True).state
         if state not in _STARTS_FROM:
             raise self.refused(f"can't start: the channel is in state {state!r}")
-        before = self.cycler.uploaded(self.channel, fresh=True).testid
+        before = self.cycler.uploaded(place).testid
         self._told_s, self._began = self.clock.monotonic(), self.clock.now()
         self.cycler.start(place, self.name, task)
-        self._testid = self._await_test(before)
-        self._count, self._complete_s = 0, None
+        self._testid = self._await_test(place, before)
+        self._count, self._flowing, self._complete_s = 0, False, None
         self._times = RecordTimes(self.cycler.zone)
 
+    def look_period_s(self, task: Program) -> float:
+        """How often to listen to a running program: as its records come (`Program.look_s`)."""
+        return task.look_s()
+
     def listen(self) -> bool:
-        """Fetch the new records; the program is over when they are complete and the state knows of it."""
-        reading = self.read_now()
-        uploaded = self.cycler.uploaded(self.channel)
+        """Fetch the new records; the program is over when they are complete and the state knows of it.
+
+        Where the look before found records, this one fetches before it asks whether there are any: so the
+        end may be seen one look late. One more look, soon after that, hears from the state how it ended.
+        """
+        if self._flowing and self._fetch():
+            return False
+        uploaded = self.cycler.uploaded(self.cycler.place(self.channel))
         if uploaded.testid != self._testid:
             raise self.refused(f"test {self._testid} is gone, there is test {uploaded.testid}")
-        self._fetch(uploaded.count)
-        if not uploaded.complete:
+        self._flowing = uploaded.count > self._count
+        if self._flowing and not self._fetch():
+            raise self.refused(f"holds back records {self._count + 1} to {uploaded.count}")
+        if not uploaded.complete or self._count < uploaded.count:
             self._complete_s = None
             return False
+        reading = self.read_now()
         now = self.clock.monotonic()
         if self._complete_s is None:
             self._complete_s = now
+            self.clock.call_later(_STALE_S + _EPS_S, self._submit_look)
         if reading.running or now - self._complete_s < _STALE_S:
             return False
         if reading.problem:
@@ -642,23 +648,33 @@ class NewareChannel(CyclerChannel):
             self.clock.sleep(_LOOK_S)
             reading = self.read_now()
 
-    def _await_test(self, before: int) -> int:
+    def _await_test(self, place: Place, before: int) -> int:
         """Wait until the channel shows a new test that runs, or ran; give its number."""
         while self.clock.monotonic() - self._told_s < _SHOWN_S:
             self.clock.sleep(_LOOK_S)
-            reading, uploaded = self.read_now(), self.cycler.uploaded(self.channel)
+            reading, uploaded = self.read_now(), self.cycler.uploaded(place)
             if uploaded.testid != before and (reading.running or uploaded.complete):
                 return uploaded.testid
         raise self.refused(f"accepted the program and did not show it within {_SHOWN_S:g} s")
 
-    def _fetch(self, count: int) -> None:
+    def _submit_look(self) -> None:
+        self.clock.submit(self.name, self._look)
+
+    def _fetch(self) -> bool:
+        """Fetch the records that have come since the last time; say whether there were any."""
         place = self.cycler.place(self.channel)
-        while self._count < count:
+        before = self._count
+        while True:
             records = self.cycler.read_records(place, self._testid, self._count + 1)
-            if not records:
-                raise self.refused(f"holds back records {self._count + 1} to {count}")
-            self.add_rows([self._row(record) for record in records])
-            self._count += len(records)
+            rows = [self._row(record) for record in records]
+            for row in rows[:1] + rows[-1:]:  # made since the test was told to start, and before they came
+                self.cycler.own_clock.compare(row.time, self._began, self.clock.now())
+            self.add_rows(rows)
+            self._count += len(rows)
+            if rows:
+                self.show_row(rows[-1])
+            if len(rows) < _MOST_RECORDS:
+                return self._count > before
 
     def _row(self, record: Record) -> Row:
         time = self._times.place(record)

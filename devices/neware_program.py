@@ -2,8 +2,15 @@
 
 Sources: the writer aurora-unicycler 0.4.6, whose files run on BTS 8.0.0 (layout, types of steps, protections,
 record conditions, loops); step files in use with BTS Client 8.0 (type 7, charge at constant current, then
-voltage; `Cap` as the end of a step, in mAs); public writers and readers for Neware (type 20, the same for
-discharge).
+voltage; `Cap` as the end of a step, in mAs; a protection at a negative voltage; a step with conditions of its
+own, in the order Record, Limit, Protect: public template "LB6" of a file of BTS Client 8.0.1.492, 2025);
+public writers and readers for Neware (type 20, the same for discharge).
+
+Not verified: that a step's own condition replaces that of the whole file (in that template both are the
+same; if the machine obeyed both, there would be more records, never fewer), and what happens to the cell
+between two steps that hold the same voltage. What a step of type 7 does with a cell above its voltage is not
+known either; that there are types for both ways of a constant voltage, 3 and 19, says that the current of
+each flows one way.
 
 Voltages are in 0.1 mV, currents in mA (at scale 1), times in ms, charges in mAs.
 """
@@ -69,8 +76,7 @@ def encode_program(program: Program, *, remark: str, date: str, guid: UUID) -> b
     ET.SubElement(head, "RateType", Value="103")  # currents are given, not rates
     whole = ET.SubElement(config, "Whole_Prt")
     _add_protections(whole, program)
-    record = ET.SubElement(ET.SubElement(whole, "Record"), "Main")
-    _add(record, "Time", program.record_interval_s, _MS_PER_S)
+    _add_record(whole, program.record_interval_s)
     _add_steps(config, program)
     smbus = ET.SubElement(config, "SMBUS")
     ET.SubElement(smbus, "SMBUS_Info", Num="0", AdjacentInterval="0")
@@ -89,12 +95,19 @@ def _add_protections(whole: ET.Element, program: Program) -> None:
     _add(current, "Lower", -limits.discharge_A, _MA_PER_A)
 
 
+def _add_record(parent: ET.Element, interval_s: float) -> None:
+    _add(ET.SubElement(ET.SubElement(parent, "Record"), "Main"), "Time", interval_s, _MS_PER_S)
+
+
 def _add_steps(config: ET.Element, program: Program) -> None:
     count = len(program.steps)
     repeated = program.cycles > 1
     info = ET.SubElement(config, "Step_Info", Num=str(count + 1 + repeated))
     for number, step in enumerate(program.steps, start=1):
-        _add_limits(_new_step(info, number, _TYPES[step.kind, step.hold_V is not None]), step)
+        element = _new_step(info, number, _TYPES[step.kind, step.hold_V is not None])
+        if step.record_interval_s is not None:
+            _add_record(element, step.record_interval_s)
+        _add_limits(element, step)
     if repeated:
         element = _new_step(info, count + 1, _CYCLE)
         other = ET.SubElement(ET.SubElement(element, "Limit"), "Other")

@@ -28,6 +28,7 @@ _groups = itertools.count()
 _READ_TIMEOUT_S = 3600.0
 _LONGEST_MOVE_S = 7 * 86400.0
 _SHORTEST_COLLECT_S, _LONGEST_COLLECT_S = 0.5, 10.0  # between two looks for what a measurement has given
+_LONGEST_FETCH_S = 300.0  # what an instrument keeps safe is fetched this often at least
 
 
 def move(device: LabDevice, target: Any, **how: Any) -> PlanGenerator:
@@ -133,7 +134,7 @@ def measure(
         for which the task ends now.
     look_s : float
     rows : list, optional
-        Gets the data of all rows, for a plan that judges them.
+        Gets the data of all rows, and their `time`, for a plan that judges them.
 
     Returns
     -------
@@ -163,6 +164,8 @@ def measure(
             yield Msg("sleep", None, _SHORTEST_COLLECT_S)
         status = yield from _never_again(Msg("complete", flyer, group=group))
         period_s = min(_LONGEST_COLLECT_S, max(_SHORTEST_COLLECT_S, task.longest_s() / 100))
+        # Nothing is new between two looks of the device, and what lasts for days need not be fetched at once.
+        period_s = max(period_s, device.look_period_s(task), min(task.longest_s() / 1000, _LONGEST_FETCH_S))
         if look is not None:
             period_s = min(period_s, look_s)
         while not status.done and not reason:
@@ -184,11 +187,12 @@ def measure(
 
 
 def _rows(pages: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Data of each row of events or event pages."""
+    """Data and time of each row of events or event pages."""
     for page in pages:
-        columns = [values if isinstance(values, list) else [values] for values in page["data"].values()]
+        named = {"time": page["time"], **page["data"]}
+        columns = [values if isinstance(values, list) else [values] for values in named.values()]
         for values in zip(*columns, strict=True):
-            yield dict(zip(page["data"], values, strict=True))
+            yield dict(zip(named, values, strict=True))
 
 
 def _never_again(message: Msg) -> PlanGenerator:

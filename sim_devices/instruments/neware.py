@@ -10,7 +10,10 @@ records a request, one request outstanding, a state that is up to 5 s old); step
 Not known, and chosen here: log codes but 100000 (start), 100001 (end) and 102000 (running), which the
 captures suggest; silence to an unknown command or one that is no XML, and to whatever comes before the reply
 to the first; "--" for a number beyond the range; a machine that loses power stops its tests and keeps their
-data; the replies to `reset` and to the pauses; how a reserved pause ends.
+data; the replies to `reset` and to the pauses; how a reserved pause ends; that a step's own record conditions
+replace those of the whole file; that a step follows the one before without a gap in what is driven; that a
+charge (types 3 and 7) takes nothing out of a cell above its voltage, and a discharge (19 and 20) puts nothing
+into one below it: the cell is left open until it has come back.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ __all__ = ["Cell", "SimulatedNeware"]
 _END = b"#\r\n"
 _MOST_RECORDS = 1000
 _TICK_S = 0.1
-_TOLERANCE_V = 1e-4  # of the protections: the resolution of a step file's voltages
+_TOLERANCE_V = 1e-4  # of protections, and of a cell that comes back: the resolution of a step file's voltages
+_NO_CURRENT = 1e-6  # of the range: less is none
 _EPS_S = 1e-6
 _STARTED, _ENDED, _RUNNING = 100000, 100001, 102000
 _OVER_V, _UNDER_V, _OVER_A, _UNDER_A, _ALARM, _BEYOND, _STOPPED = range(190001, 190008)  # placeholders
@@ -164,6 +168,10 @@ class _Step:
     record_s: float = math.inf
     record_V: float = math.inf
     record_A: float = math.inf
+
+    @property
+    def holds(self) -> bool:
+        return self.type in ("cv", "dv", "cccv", "cccd")
 
     @property
     def sign(self) -> int:
@@ -296,6 +304,7 @@ class _Channel:
         self._charge_Ah = self._energy_Wh = 0.0  # of the cell, when the step began
         self._end_s = self._record_s = math.inf
         self._ending = self._recording = False
+        self._idle = False  # the cell is beyond the voltage that is to be held, on the other side
         self._trip = 0
         self._last_V = self._last_A = math.nan
         self._first_record = 1
@@ -454,6 +463,9 @@ class _Channel:
             case _:
                 limit_A = math.inf if math.isnan(step.current_A) else step.current_A
                 cell.source_voltage(step.voltage_V, limit_A, at_s=now_s)
+        self._idle = step.holds and self._flows_back(cell.current_A)
+        if self._idle:
+            cell.open(at_s=now_s)
 
     def _go_on(self, now_s: float) -> None:
         """Go as far as something happens, at most to now."""
@@ -484,14 +496,24 @@ class _Channel:
         step = self._steps[self._index]
         if step.ended(voltage_V, current_A, self.cell.charge_Ah - self._charge_Ah):
             return True
-        if self._trip_code(voltage_V, current_A):
+        if self._trip_code(voltage_V, current_A) or self._turns(voltage_V, current_A):
             return True
         return not self._recording and (
             abs(voltage_V - self._last_V) >= step.record_V or abs(current_A - self._last_A) >= step.record_A
         )
 
+    def _turns(self, voltage_V: float, current_A: float) -> bool:
+        """Whether the current of a held voltage would change its sign, or flows again."""
+        step = self._steps[self._index]
+        if self._idle:
+            return step.sign * (step.voltage_V - voltage_V) >= _TOLERANCE_V
+        return step.holds and self._flows_back(current_A)
+
+    def _flows_back(self, current_A: float) -> bool:
+        return self._steps[self._index].sign * current_A < -_NO_CURRENT * self._machine.current_range_A
+
     def _trip_code(self, voltage_V: float, current_A: float) -> int:
-        if abs(voltage_V) > self._machine.voltage_range_V:
+        if not self._machine.voltage_min_V <= voltage_V <= self._machine.voltage_range_V:
             return _BEYOND
         return self._steps[self._index].protections.tripped(voltage_V, current_A)
 
@@ -506,6 +528,8 @@ class _Channel:
             self._ending, self._trip = True, code
             delay_s = 0.0 if code == _BEYOND else step.protections.delay_s
             self._end_s = min(self._end_s, tick_s + delay_s)
+        elif self._turns(voltage_V, current_A):
+            self._drive(step)
         else:
             self._recording = True
             self._record_s = min(self._record_s, tick_s)
@@ -559,7 +583,7 @@ class _Channel:
         self.test.log.append(f'<data seqid="{number}" log_code="{code}" atime="{self._date()}" />')
 
     def _date(self) -> str:
-        now_s = self._clock.now() - (self._clock.monotonic() - self._now_s)
+        now_s = self._clock.now() - (self._clock.monotonic() - self._now_s) + self._machine.clock_offset_s
         return datetime.fromtimestamp(now_s + _EPS_S, self._machine.zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -579,11 +603,15 @@ class SimulatedNeware(SimulatedInstrument):
     devtype, devid : int
         Kind of machine (27: BTS85) and its number.
     voltage_range_V, current_range_A : float
-        Of each channel, of either sign; a step that asks for more is refused.
+        Highest of each channel; a step that asks for more is refused.
+    voltage_min_V : float, optional
+        Lowest; by default as far below 0 V. Models differ: -5 to 5 V, or 25 mV to 5 V.
     status_period_s : float
         How often the client's computer hears of a channel's state.
     timezone : str
         Of the client's computer: its times have no zone.
+    clock_offset_s : float
+        By how much its clock is ahead.
     username, password : str
         For `connect`; all other commands work without it.
 
@@ -605,8 +633,10 @@ class SimulatedNeware(SimulatedInstrument):
         devid: int = 21,
         voltage_range_V: float = 5.0,
         current_range_A: float = 0.1,
+        voltage_min_V: float | None = None,
         status_period_s: float = 5.0,
         timezone: str = "UTC",
+        clock_offset_s: float = 0.0,
         username: str = "admin",
         password: str = "neware",
     ) -> None:
@@ -614,9 +644,11 @@ class SimulatedNeware(SimulatedInstrument):
         if len(cells) > 8 * units:
             raise ValueError(f"{len(cells)} cells do not fit into {8 * units} channels")
         self._devtype, self._devid = devtype, devid
-        self.voltage_range_V, self._current_range_A = voltage_range_V, current_range_A
+        self.voltage_range_V, self.current_range_A = voltage_range_V, current_range_A
+        self.voltage_min_V = -voltage_range_V if voltage_min_V is None else voltage_min_V
         self.status_period_s = status_period_s
         self.zone = ZoneInfo(timezone)
+        self.clock_offset_s = clock_offset_s
         self._login = (username, password)
         self.wrong_subdevid = False
         self._last_test = 100
@@ -860,11 +892,12 @@ class SimulatedNeware(SimulatedInstrument):
             steps, first = _read_steps(Path((item.text or "").strip()))
         except (OSError, ET.ParseError, ValueError, LookupError):
             return None
-        most_A, most_V = self._current_range_A, self.voltage_range_V
         fits = all(
-            not step.current_A > most_A
-            and not abs(step.voltage_V) > most_V
-            and not abs(step.stop_voltage_V) > most_V
+            not step.current_A > self.current_range_A
+            and all(
+                math.isnan(voltage_V) or self.voltage_min_V <= voltage_V <= self.voltage_range_V
+                for voltage_V in (step.voltage_V, step.stop_voltage_V)
+            )
             for step in steps
         )
         return (steps, first) if fits else None

@@ -5,6 +5,7 @@ import sys
 import threading
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from devices.maccor import (
 )
 from sim_devices.instruments.maccor import SimulatedMacNet
 from sim_devices.physics.battery_cell import BatteryCell
+from sim_devices.physics.cell import Cell
 from sim_devices.wire import FAULTS, Wires
 from ssblab.clock import WallClock
 from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError, Refusal, WrongInstrument
@@ -352,6 +354,61 @@ def test_records_come_at_least_as_often_as_asked_with_the_machines_times(channel
     assert times[0] == pytest.approx(begin + 1.0, abs=1.0)
     assert last_of_step(rows, 1)["time"] - times[0] == pytest.approx(300.0, abs=0.6)
     assert channel.flyers["records"].describe_collect()["cell_1_capacity"]["units"] == "Ah"
+
+
+def holding(hold_V, *times_and_intervals, kind="charge"):
+    """Steps that hold a voltage on and on, each with its time and its interval of records."""
+    return tuple(
+        Step(kind, time_s, 0.003, hold_V=hold_V, record_interval_s=interval_s)
+        for time_s, interval_s in times_and_intervals
+    )
+
+
+def test_records_become_sparser_in_a_hold_that_is_never_interrupted(channel, cell, monkeypatch):
+    changes = []
+    for name in ("open", "source_current", "source_voltage"):
+        change = getattr(cell, name)
+
+        def noted(*args, change=change, name=name, **kwargs):
+            changes.append(name)
+            change(*args, **kwargs)
+
+        monkeypatch.setattr(cell, name, noted)
+    rows = run(channel, program(*holding(3.85, (60.0, 2.0), (300.0, 10.0), (1800.0, 60.0))))
+    assert changes == ["source_current", "open", "source_current"]  # open is a current of zero
+    for step, interval_s in ((1, 2.0), (2, 10.0), (3, 60.0)):
+        times = [row["time"] for row in rows if row["step"] == step]
+        gaps_s = [b - a for a, b in pairwise(times)]
+        assert max(gaps_s) < 1.1 * interval_s + 0.5
+        assert sum(gaps_s) / len(gaps_s) > 0.7 * interval_s
+    before, after = last_of_step(rows, 2), next(row for row in rows if row["step"] == 3)
+    assert after["time"] - before["time"] < 1.0
+    assert after["current"] == pytest.approx(before["current"], rel=0.02, abs=1e-6)
+    held_V = [row["voltage"] for row in rows if row["step"] == 3]
+    assert held_V == pytest.approx([3.85] * len(held_V), abs=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "hold_V"), [("charge", 3.94), ("discharge", 3.74)])
+def test_a_hold_20_mV_inside_the_limits_does_not_trip_them(channel, kind, hold_V):
+    limits = CellLimits(3.72, 3.96, 3e-3, 3e-3)
+    rows = run(channel, program(*holding(hold_V, (2 * 3600.0, 60.0), kind=kind), limits=limits))
+    assert rows[-1]["voltage"] == pytest.approx(hold_V, abs=1e-3)
+
+
+def test_a_half_cell_goes_below_zero(clock, connect):
+    cell = Cell(clock, np.random.default_rng(1), design="si-powder-50nm")
+    channel = connect(SimulatedMacNet(clock, cell, watchdog_s=30.0))
+    rows = run(
+        channel,
+        program(
+            Step("charge", 3600.0, 0.002, end_voltage_V=-0.2),
+            Step("discharge", 3600.0, 0.002, hold_V=-0.3, end_current_A=1e-3),
+            limits=CellLimits(-0.62, 0.9, 3e-3, 3e-3),
+        ),
+    )
+    assert last_of_step(rows, 1)["voltage"] == pytest.approx(-0.2, abs=5e-3)
+    assert last_of_step(rows, 2)["voltage"] == pytest.approx(-0.3, abs=1e-3)
+    assert last_of_step(rows, 2)["current"] == pytest.approx(-1e-3, rel=0.03)
 
 
 def test_nothing_drives_the_cell_in_a_rest(channel, simulated, cell, pass_time):

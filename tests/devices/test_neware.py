@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from devices.neware import (
 from devices.neware_program import encode_program
 from sim_devices.instruments.neware import SimulatedNeware
 from sim_devices.physics.battery_cell import BatteryCell
+from sim_devices.physics.cell import Cell
 from sim_devices.wire import FAULTS, Wires
 from ssblab.clock import WallClock
 from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError, Refusal, WrongInstrument
@@ -367,6 +369,32 @@ def test_a_step_file_in_use_would_look_like_ours():
     assert float(root.find("config/Whole_Prt/Record/Main/Time").get("Value")) == 30000
 
 
+def test_a_step_may_have_records_of_its_own():
+    dense = Step("charge", 60.0, current_A=1e-3, hold_V=4.2, record_interval_s=0.5)
+    program = Program((dense, replace(dense, record_interval_s=None)), LIMITS, 30.0)
+    root = ET.fromstring(encode_program(program, remark="", date="", guid=GUID))
+    first, second, _ = root.findall("config/Step_Info/*")
+    assert [part.tag for part in first] == ["Record", "Limit"]  # in the order of files in use
+    assert float(first.find("Record/Main/Time").get("Value")) == 500
+    assert [part.tag for part in second] == ["Limit"]
+    assert float(root.find("config/Whole_Prt/Record/Main/Time").get("Value")) == 30000
+
+
+def test_voltages_below_zero_keep_their_sign_in_the_file():
+    program = Program(
+        (
+            Step("discharge", 60.0, current_A=1e-3, hold_V=-0.55),
+            Step("charge", 60.0, 1e-3, end_voltage_V=0.0),
+        ),
+        CellLimits(-0.62, 1.0, 2e-3, 2e-3),
+        1.0,
+    )
+    root = ET.fromstring(encode_program(program, remark="", date="", guid=GUID))
+    assert float(root.find("config/Step_Info/Step1/Limit/Main/Volt").get("Value")) == -5500
+    assert float(root.find("config/Step_Info/Step2/Limit/Main/Stop_Volt").get("Value")) == 0
+    assert float(root.find("config/Whole_Prt/Protect/Main/Volt/Lower").get("Value")) == -6200
+
+
 def test_a_single_cycle_needs_no_loop():
     root = ET.fromstring(encode_program(SHORT, remark="", date="", guid=GUID))
     assert [step.get("Step_Type") for step in root.findall("config/Step_Info/*")] == ["1", "4", "6"]
@@ -537,6 +565,166 @@ def test_many_records_come_in_portions(channel):
     assert channel.flyers["records"].run.count == 1501
 
 
+def holding(hold_V, *times_and_intervals, kind="charge", current_A=3e-3):
+    """Steps that hold a voltage on and on, each with its time and its interval of records."""
+    return tuple(
+        Step(kind, time_s, current_A=current_A, hold_V=hold_V, record_interval_s=interval_s)
+        for time_s, interval_s in times_and_intervals
+    )
+
+
+def test_records_become_sparser_in_a_hold_that_is_never_interrupted(channel, cell, monkeypatch):
+    opened = []
+    monkeypatch.setattr(cell, "open", lambda **_: opened.append(cell.voltage_V))
+    steps = holding(3.85, (60.0, 1.0), (600.0, 10.0), (7200.0, 60.0))
+    rows = fly(channel, Program(steps, LIMITS, 3600.0))
+    assert len(opened) == 1  # at the end
+    data = [row["data"] for row in rows]
+    assert [sum(row["cell_1_step"] == step for row in data) for step in (1, 2, 3)] == [61, 61, 121]
+    for step, interval_s in ((1, 1.0), (2, 10.0), (3, 60.0)):
+        times = [row["time"] for row in rows if row["data"]["cell_1_step"] == step]
+        assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([interval_s] * (len(times) - 1))
+    for a, b in itertools.pairwise(data):
+        if a["cell_1_step"] != b["cell_1_step"]:
+            assert a["cell_1_current"] == pytest.approx(b["cell_1_current"], rel=1e-4)
+            assert a["cell_1_voltage"] == pytest.approx(3.85, abs=1e-6)
+            assert b["cell_1_voltage"] == pytest.approx(3.85, abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "sign"), [("charge", 1), ("discharge", -1)])
+def test_a_cell_that_is_at_its_voltage_is_held_there_at_once(channel, cell, kind, sign):
+    hold_V = round(cell.voltage_V, 4) + sign * 1e-3
+    rows = fly(channel, Program(holding(hold_V, (120.0, 1.0), kind=kind), LIMITS, 60.0))
+    currents_A = [sign * row["data"]["cell_1_current"] for row in rows]
+    assert 0.0 < currents_A[-1] < currents_A[0] < 0.2e-3  # of the 3 mA that are allowed
+    assert {row["data"]["cell_1_kind"] for row in rows} == {kind}
+    voltages_V = [row["data"]["cell_1_voltage"] for row in rows]
+    assert voltages_V == pytest.approx([hold_V] * len(rows), abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "sign"), [("charge", 1), ("discharge", -1)])
+def test_a_cell_beyond_its_voltage_is_left_open_until_it_has_relaxed(channel, cell, kind, sign):
+    begin_V = cell.voltage_V
+    steps = (
+        Step(kind, 300.0, current_A=3e-3),
+        *holding(begin_V + sign * 0.012, (900.0, 1.0), kind=kind),
+    )
+    rows = [row["data"] for row in fly(channel, Program(steps, LIMITS, 60.0))]
+    held = [row for row in rows if row["cell_1_step"] == 2]
+    assert sign * (rows[0]["cell_1_voltage"] - begin_V) > 0.012
+    assert held[0]["cell_1_current"] == 0.0
+    assert sign * (held[0]["cell_1_voltage"] - begin_V) > 0.012
+    assert min(sign * row["cell_1_current"] for row in held) >= 0.0
+    assert sign * held[-1]["cell_1_current"] > 0.0
+    assert held[-1]["cell_1_voltage"] == pytest.approx(begin_V + sign * 0.012, abs=2e-4)
+
+
+@pytest.mark.parametrize(("kind", "hold_V"), [("charge", 3.94), ("discharge", 3.74)])
+def test_a_hold_20_mV_inside_the_limits_does_not_trip_them(channel, kind, hold_V):
+    limits = CellLimits(3.72, 3.96, 3e-3, 3e-3)
+    rows = fly(channel, Program(holding(hold_V, (4 * 3600.0, 60.0), kind=kind), limits, 60.0))
+    assert channel.state.get() == "finish"
+    assert abs(rows[0]["data"]["cell_1_current"]) == pytest.approx(3e-3, rel=1e-6)
+    assert rows[-1]["data"]["cell_1_voltage"] == pytest.approx(hold_V, abs=1e-6)
+
+
+BELOW_ZERO = Program(
+    (
+        Step("discharge", 36000.0, current_A=2e-3, hold_V=-0.55, end_current_A=1e-3),
+        Step("rest", 60.0),
+        Step("charge", 7200.0, current_A=1e-3, end_voltage_V=-0.42),
+    ),
+    CellLimits(-0.62, 0.9, 3e-3, 3e-3),
+    60.0,
+)
+
+
+@pytest.fixture
+def half_cell(clock, wires, tmp_path):
+    """A half cell of silicon against indium-lithium, on a machine of some range."""
+    made = []
+
+    def half_cell_(**options):
+        cell = Cell(clock, np.random.default_rng(1), design="si-powder-50nm")
+        simulated = SimulatedNeware(clock, cell, **options)
+        bts = NewareBts(name="bts", address=wires.listen(simulated), clock=clock, step_folder=str(tmp_path))
+        made.append(bts)
+        bts.connect()
+        channel = NewareChannel(name="cell_1", cycler=bts, channel=1, clock=clock)
+        channel.connect()
+        return channel
+
+    yield half_cell_
+    for bts in made:
+        bts.link.close()
+
+
+def test_a_half_cell_goes_below_zero(half_cell):
+    rows = fly(half_cell(), BELOW_ZERO)
+    voltages_V = ends(rows, "voltage")
+    assert voltages_V[1.0, 1.0] == pytest.approx(-0.55, abs=1e-4)
+    assert -0.55 < voltages_V[1.0, 2.0] < -0.42
+    assert voltages_V[1.0, 3.0] == pytest.approx(-0.42, abs=5e-3)
+    assert ends(rows, "current")[1.0, 1.0] == pytest.approx(-1e-3, rel=0.02)
+
+
+def test_a_channel_that_ends_above_zero_refuses_to_go_below(half_cell):
+    channel = half_cell(voltage_min_V=0.025)
+    flyer = channel.flyer(BELOW_ZERO)
+    flyer.prepare(BELOW_ZERO).wait()
+    with pytest.raises(InstrumentError, match="refuses to start"):
+        flyer.kickoff().wait()
+
+
+def test_a_long_hold_costs_one_exchange_a_record(channel, simulated):
+    asked = []
+    receive = simulated.receive
+
+    def count(buffer):
+        asked.append(bytes(buffer))
+        return receive(buffer)
+
+    simulated.receive = count
+    rows = fly(channel, Program(holding(3.9, (86400.0, 60.0)), LIMITS, 60.0))
+    assert len(rows) == 1441
+    assert len(asked) < 1441 + 30
+
+
+def test_the_end_of_a_long_program_is_seen_within_two_looks(channel, clock):
+    program = Program(holding(3.9, (86400.0, 60.0)), LIMITS, 60.0)
+    rows = fly(channel, program)
+    assert clock.now() - rows[-1]["time"] < 2 * program.look_s() + 10.0
+
+
+def test_a_protection_in_a_long_program_is_seen_within_two_looks(channel, clock):
+    program = Program((Step("charge", 86400.0, current_A=0.3e-3),), CellLimits(2.8, 3.9, 3e-3, 3e-3), 60.0)
+    flyer = start(channel, program)
+    with pytest.raises(InstrumentError, match="stopped by a protection"):
+        flyer.complete().wait()
+    assert clock.now() - list(flyer.collect())[-1]["time"] < 2 * program.look_s() + 10.0
+
+
+def test_a_lost_link_in_a_long_program_is_a_failure_in_time(channel, simulated, clock, pass_time):
+    program = Program(holding(3.9, (86400.0, 60.0)), LIMITS, 60.0)
+    flyer = start(channel, program)
+    pass_time(3600.0)
+    done = flyer.complete()
+    lost_s = clock.monotonic()
+    simulated.break_down("busy")
+    with pytest.raises(LinkError):
+        done.wait()
+    assert 600.0 <= clock.monotonic() - lost_s < 1000.0
+
+
+def test_readings_follow_the_records_while_a_program_runs(channel, clock, pass_time):
+    start(channel, LONG)
+    pass_time(600.0)
+    assert channel.step.get() == 1.0
+    assert channel.current.get() == pytest.approx(2e-3, rel=1e-6)
+    assert clock.now() - channel.voltage.timestamp < 30.0
+    channel.make_safe()
+
+
 def test_a_protection_ends_the_program_with_its_reason(channel, cell):
     program = Program((Step("charge", 7200.0, current_A=3e-3),), CellLimits(2.8, 3.9, 3e-3, 3e-3), 10.0)
     flyer = start(channel, program)
@@ -633,6 +821,21 @@ def test_the_option_timezone_puts_the_times_right(clock, wires, cell, tmp_path):
     channel = NewareChannel(name="cell_1", cycler=bts, channel=1, clock=clock)
     channel.connect()
     assert abs(fly(channel, SHORT)[0]["time"] - EPOCH_S) < 2.0
+    bts.link.close()
+
+
+@pytest.mark.parametrize("offset_s", [-43.2, 0.0, 7.5])
+def test_how_far_the_clock_of_the_bts_computer_is_off_is_known_from_the_records(
+    clock, wires, cell, tmp_path, offset_s
+):
+    simulated = SimulatedNeware(clock, cell, clock_offset_s=offset_s)
+    bts = NewareBts(name="bts", address=wires.listen(simulated), clock=clock, step_folder=str(tmp_path))
+    channel = NewareChannel(name="cell_1", cycler=bts, channel=1, clock=clock)
+    channel.connect()
+    assert math.isnan(bts.clock_offset()[0])
+    fly(channel, SHORT)
+    found_s, uncertainty_s = bts.clock_offset()
+    assert abs(found_s - offset_s) <= uncertainty_s < 3.0
     bts.link.close()
 
 
