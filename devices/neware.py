@@ -555,6 +555,7 @@ class NewareChannel(CyclerChannel):
     """
 
     action_timeout_s: ClassVar[float] = 150.0
+    records_changes: ClassVar[bool] = True
     cycler: NewareBts
 
     def __init__(self, *, cycler: NewareBts, **kwargs: Any) -> None:

@@ -95,8 +95,14 @@ def _add_protections(whole: ET.Element, program: Program) -> None:
     _add(current, "Lower", -limits.discharge_A, _MA_PER_A)
 
 
-def _add_record(parent: ET.Element, interval_s: float) -> None:
-    _add(ET.SubElement(ET.SubElement(parent, "Record"), "Main"), "Time", interval_s, _MS_PER_S)
+def _add_record(parent: ET.Element, interval_s: float, step: Step | None = None) -> None:
+    """Write when a record is made: each interval, and by the changes that a step names."""
+    main = ET.SubElement(ET.SubElement(parent, "Record"), "Main")
+    _add(main, "Time", interval_s, _MS_PER_S)
+    if step is not None and step.record_change_V is not None:
+        _add(main, "Volt", step.record_change_V, _TENTH_MV_PER_V)
+    if step is not None and step.record_change_A is not None:
+        _add(main, "Curr", step.record_change_A, _MA_PER_A)
 
 
 def _add_steps(config: ET.Element, program: Program) -> None:
@@ -105,8 +111,8 @@ def _add_steps(config: ET.Element, program: Program) -> None:
     info = ET.SubElement(config, "Step_Info", Num=str(count + 1 + repeated))
     for number, step in enumerate(program.steps, start=1):
         element = _new_step(info, number, _TYPES[step.kind, step.hold_V is not None])
-        if step.record_interval_s is not None:
-            _add_record(element, step.record_interval_s)
+        if (step.record_interval_s, step.record_change_V, step.record_change_A) != (None, None, None):
+            _add_record(element, program.interval_s(step), step)
         _add_limits(element, step)
     if repeated:
         element = _new_step(info, count + 1, _CYCLE)

@@ -165,6 +165,8 @@ class CyclerChannel(FlyingDevice):
     #: The program and its protections are in the machine, which also keeps the records: its computer may be
     #: started anew meanwhile.
     longest_link_loss_s = 600.0
+    #: Whether it makes records when voltage or current have changed, not by time alone.
+    records_changes: ClassVar[bool] = False
     #: Of current and voltage, as makers of 5 V channels state them: 0.1 % of the value and of the range.
     current_relative_accuracy: ClassVar[float] = 0.001
     voltage_resolution_V: ClassVar[float] = 1e-4
@@ -240,7 +242,17 @@ class CyclerChannel(FlyingDevice):
         return self.flyers["records"]
 
     def check_task(self, task: Any) -> None:
-        """Raise LimitError if a voltage or a current of the program leaves the channel's limits."""
+        """Raise LimitError if a voltage or a current of the program leaves the channel's limits.
+
+        Raises
+        ------
+        InstrumentError
+            If a step has records by change, and the channel makes none.
+        """
+        steps = task.steps if isinstance(task, Program) else ()
+        changes = (change for step in steps for change in (step.record_change_V, step.record_change_A))
+        if not self.records_changes and any(change is not None for change in changes):
+            raise self.refused("makes records by time, not by a change of voltage or current")
         limits = task.limits
         for voltage_V in (limits.voltage_min_V, limits.voltage_max_V):
             self.applied_voltage.check_value(voltage_V)

@@ -47,6 +47,8 @@ class Step:
         The step ends when this charge has passed, without sign.
     record_interval_s : float or None
         A record at least this often in this step; None is the program's.
+    record_change_V, record_change_A : float or None
+        A record too when voltage or current have changed by so much since the last one.
 
     Raises
     ------
@@ -62,6 +64,8 @@ class Step:
     end_current_A: float | None = None
     end_capacity_Ah: float | None = None
     record_interval_s: float | None = None
+    record_change_V: float | None = None
+    record_change_A: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("charge", "discharge", "rest"):
@@ -74,6 +78,8 @@ class Step:
             "end_current_A",
             "end_capacity_Ah",
             "record_interval_s",
+            "record_change_V",
+            "record_change_A",
         ):
             _check_number(self, name, positive=name not in ("current_A", "hold_V", "end_voltage_V"))
         if self.kind == "rest":

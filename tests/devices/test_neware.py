@@ -380,6 +380,14 @@ def test_a_step_may_have_records_of_its_own():
     assert float(root.find("config/Whole_Prt/Record/Main/Time").get("Value")) == 30000
 
 
+def test_a_step_may_have_records_by_change():
+    step = Step("charge", 60.0, current_A=1e-3, hold_V=4.2, record_change_V=5e-3, record_change_A=1e-4)
+    root = ET.fromstring(encode_program(Program((step,), LIMITS, 30.0), remark="", date="", guid=GUID))
+    record = root.find("config/Step_Info/Step1/Record/Main")
+    found = {part.tag: float(part.get("Value")) for part in record}
+    assert found == {"Time": 30000, "Volt": 50, "Curr": 0.1}
+
+
 def test_voltages_below_zero_keep_their_sign_in_the_file():
     program = Program(
         (
