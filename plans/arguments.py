@@ -38,6 +38,7 @@ FROM_STATION: Any = None
 
 _SAMPLES: dict[type, str] = {ElectrolyteSample: "an electrolyte", CellSample: "a cell"}
 _BETWEEN = ","
+_ALLOWED = ("choices", "lower", "upper")
 
 
 def written(text: str) -> Any:
@@ -138,7 +139,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument as a user sees it; of `several`, a user may give more than one, with commas between."""
+    """One argument as a user sees it.
+
+    Attributes
+    ----------
+    name, kind, unit, doc : str
+    default : str or None
+    required : bool
+    several : bool
+        Whether more than one may be given, with commas between.
+    choices : tuple of str
+        Of a text; empty for any.
+    lower, upper : float or None
+        Both allowed, in `unit`.
+    """
 
     name: str
     kind: str
@@ -147,6 +161,9 @@ class Argument:
     required: bool
     doc: str
     several: bool = False
+    choices: tuple[str, ...] = ()
+    lower: float | None = None
+    upper: float | None = None
 
 
 def plan(function: Callable[..., PlanGenerator]) -> Callable[..., PlanGenerator]:
@@ -254,7 +271,7 @@ def _slot(hint: Any) -> _Slot | None:
     form = next((extra for extra in extras if isinstance(extra, (Quantity, AmountIn, Text))), None)
     parts = typing.get_args(hint) or (hint,)
     optional = type(None) in parts
-    several = typing.get_origin(hint) is tuple
+    several = any(typing.get_origin(part) is tuple for part in (hint, *parts))
     kinds = [part for part in parts if inspect.isclass(part) and part is not type(None)]
     if form is not None:
         return _Slot(form, several=several, whole=int in kinds, optional=optional)
@@ -275,7 +292,8 @@ def arguments_of(function: Callable[..., Any]) -> list[Argument]:
         required = parameter.default is parameter.empty
         default = None if required or parameter.default is None else str(parameter.default)
         unit = slot.form.unit if slot.form is not None else ""
-        found.append(Argument(name, slot.kind, unit, default, required, slot.doc, slot.several))
+        allowed = {key: getattr(slot.form, key) for key in _ALLOWED if hasattr(slot.form, key)}
+        found.append(Argument(name, slot.kind, unit, default, required, slot.doc, slot.several, **allowed))
     return found
 
 

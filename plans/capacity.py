@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from devices.families.climate_chamber import ClimateChamber
@@ -14,21 +13,23 @@ from plans.cell_runs import (
     Rest,
     Temperature,
     VoltageLimit,
-    at_temperature,
     cell_run,
     check_temperature,
+    in_order,
 )
-from plans.programs import CellRig, Prepared, Source, prepare, run
+from plans.programs import CellRig, Prepared, Source, prepare
 from ssblab.samples import CellSample
 from ssblab.steps import Amount
 
 __all__ = [
     "capacity_check",
     "conditioning",
+    "conditioning_programs",
     "cycle",
     "cycle_text",
     "end_voltage",
     "half_cycle",
+    "micro_short_limits",
     "rate_capability",
 ]
 
@@ -81,7 +82,7 @@ def capacity_check(
 
     programs = {"capacity": program}
     figures = f"{_FIGURES}:capacity"
-    body = _in_order(rig, temperature, programs)
+    body = in_order(rig, temperature, programs)
     return (
         yield from cell_run(capacity_check, rig, arguments, body, programs=programs, figures=figures, md=md)
     )
@@ -133,7 +134,7 @@ def cycle(
         programs[f"cycling {number}"] = prepare(rig, text, log_s=log_every)
         programs[f"check-up {number}"] = check
     figures = f"{_FIGURES}:cycling"
-    body = _in_order(rig, temperature, programs)
+    body = in_order(rig, temperature, programs)
     return (yield from cell_run(cycle, rig, arguments, body, programs=programs, figures=figures, md=md))
 
 
@@ -183,7 +184,7 @@ def rate_capability(
         )
         programs[f"{vary} at {rate.text()}"] = prepare(rig, text, log_s=log_every)
     figures = f"{_FIGURES}:rates"
-    body = _in_order(rig, temperature, programs)
+    body = in_order(rig, temperature, programs)
     return (
         yield from cell_run(rate_capability, rig, arguments, body, programs=programs, figures=figures, md=md)
     )
@@ -220,28 +221,45 @@ def conditioning(
     rig = CellRig(sample, channel, chamber)
     check_temperature(rig, temperature)
     arguments = {**locals()}
-    charge_mAh = state_of_charge / 100 * sample.capacity_mAh
-    programs = {
-        "formation": prepare(
-            rig,
-            cycle_text(sample, charge_at=rate, discharge_at=rate, rest_s=rest, cycles=cycles),
-            log_s=log_every,
-        ),
-        "state of charge": prepare(
-            rig, f"Charge at {rate.text()} until {charge_mAh!r} mAh\nRest for 2 h", log_s=log_every
-        ),
-        "open circuit": prepare(rig, f"Rest for {watch!r} s", log_s=max(log_every, watch / 720)),
-    }
+    programs = conditioning_programs(rig, rate, cycles, rest, state_of_charge, watch, log_every)
     figures = f"{_FIGURES}:conditioning"
-    limits = {
-        "open_circuit_decay_mV_h": [decay_suspect, decay_reject],
-        "coulombic_efficiency": [efficiency_suspect / 100, efficiency_reject / 100],
-    }
+    limits = micro_short_limits(decay_suspect, decay_reject, efficiency_suspect, efficiency_reject)
     md = {"micro_short_limits": limits, **(md or {})}
-    body = _in_order(rig, temperature, programs)
+    body = in_order(rig, temperature, programs)
     return (
         yield from cell_run(conditioning, rig, arguments, body, programs=programs, figures=figures, md=md)
     )
+
+
+def conditioning_programs(
+    rig: CellRig,
+    rate: Amount,
+    cycles: int,
+    rest_s: float,
+    state_of_charge: float,
+    watch_s: float,
+    log_s: float,
+) -> dict[str, Prepared]:
+    """Check what is done with a new cell, by section; the state of charge is in %."""
+    sample = rig.sample
+    charge_mAh = state_of_charge / 100 * sample.capacity_mAh
+    formation = cycle_text(sample, charge_at=rate, discharge_at=rate, rest_s=rest_s, cycles=cycles)
+    charge = f"Charge at {rate.text()} until {charge_mAh!r} mAh\nRest for 2 h"
+    return {
+        "formation": prepare(rig, formation, log_s=log_s),
+        "state of charge": prepare(rig, charge, log_s=log_s),
+        "open circuit": prepare(rig, f"Rest for {watch_s!r} s", log_s=max(log_s, watch_s / 720)),
+    }
+
+
+def micro_short_limits(
+    decay_suspect: float, decay_reject: float, efficiency_suspect: float, efficiency_reject: float
+) -> dict[str, list[float]]:
+    """Write by what a micro-short is judged into a start document; decays in mV/h, efficiencies in %."""
+    return {
+        "open_circuit_decay_mV_h": [decay_suspect, decay_reject],
+        "coulombic_efficiency": [efficiency_suspect / 100, efficiency_reject / 100],
+    }
 
 
 def half_cycle(
@@ -291,9 +309,3 @@ def cycle_text(
     if cycles == 1:
         return "\n".join(lines)
     return f"Repeat {cycles} times:\n" + "\n".join(f"    {line}" for line in lines)
-
-
-def _in_order(rig: CellRig, temperature_C: float | None, programs: Mapping[str, Prepared]) -> PlanGenerator:
-    yield from at_temperature(rig, temperature_C)
-    for section, program in programs.items():
-        yield from run(program, section=section)

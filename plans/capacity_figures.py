@@ -30,6 +30,7 @@ __all__ = [
     "conditioning",
     "cycle_figures",
     "cycling",
+    "last_check",
     "last_cycle",
     "program",
     "rates",
@@ -44,7 +45,7 @@ def capacity(run: RunData) -> list[Value]:
 
 def cycling(run: RunData) -> list[Value]:
     """Compute what check-ups and cycles say of the fade."""
-    return gathered(run, [_last_check, retention, _cycles])
+    return gathered(run, [last_check, retention, _cycles])
 
 
 def conditioning(run: RunData) -> list[Value]:
@@ -123,7 +124,8 @@ def _program(run: CellRun) -> Iterable[Value]:
     return cycle_figures(run, last_cycle(run, "program"))
 
 
-def _last_check(run: CellRun) -> Iterable[Value]:
+def last_check(run: CellRun) -> Iterable[Value]:
+    """Compute what the last whole check-up gives."""
     checks = [name for name in run.sections("check-up") if _is_whole(run, name)]
     if not checks:
         raise BadInput("no whole check-up was recorded")

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import cumulative_trapezoid
 
+from ssblab.analysis.common import COULOMB_PER_mAh
 from ssblab.analysis.cycling import StepRecord, split_steps
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
@@ -36,6 +38,8 @@ class Spectrum:
         Why it was not accepted.
     potential_V, temperature_C, pressure_MPa : float
         At the beginning; NaN where nothing measured it.
+    residual : float
+        Of its Kramers-Kronig test, relative; NaN where there was none.
     frequency_Hz, z_ohm : ndarray, shape (n,)
         The points that the instrument calls sound.
     """
@@ -46,6 +50,7 @@ class Spectrum:
     potential_V: float
     temperature_C: float
     pressure_MPa: float
+    residual: float
     frequency_Hz: NDArray[np.float64]
     z_ohm: NDArray[np.complex128]
 
@@ -133,13 +138,15 @@ class CellRun:
         sound = rows["status"] == "ok"
         told = {key: marks[f"spectra_{key}"].values[i] for key in ("section", "verdict", "reasons")}
         numbers = {
-            key: float(marks[f"spectra_{key}"].values[i]) for key in ("potential", "temperature", "pressure")
+            key: float(marks[f"spectra_{key}"].values[i])
+            for key in ("potential", "temperature", "pressure", "residual")
         }
         return Spectrum(
             **{key: str(value) for key, value in told.items()},
             potential_V=numbers["potential"],
             temperature_C=numbers["temperature"],
             pressure_MPa=numbers["pressure"],
+            residual=numbers["residual"],
             frequency_Hz=rows["frequency"][sound].astype(float),
             z_ohm=(rows["z_real"] + 1j * rows["z_imag"])[sound],
         )
@@ -163,7 +170,8 @@ class CellRun:
         cycler = f"{self._channel}_voltage" in data
         signals = ("voltage", "current") if cycler else ("potential", "current")
         voltage, current = (np.asarray(data[f"{self._channel}_{signal}"])[rows] for signal in signals)
-        how: dict[str, Any] = {"step": np.zeros(after - first)}
+        time = np.asarray(data["time"])[rows]
+        how: dict[str, Any] = {"step": np.zeros(after - first), "charge_mAh": _passed_mAh(time, current)}
         if cycler:
             how = {
                 "step": np.asarray(data[f"{self._channel}_step"])[rows],
@@ -172,7 +180,7 @@ class CellRun:
             }
         try:
             records = split_steps(
-                np.asarray(data["time"])[rows],
+                time,
                 voltage,
                 current,
                 section=section,
@@ -205,6 +213,14 @@ class CellRun:
         if isinstance(step, Current):
             return step.direction
         return {Hold: "hold", Rest: "rest"}.get(type(step), "")
+
+
+def _passed_mAh(time_s: NDArray[np.float64], current_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Charge passed in a course of a potentiostat, whose first record is an interval after its beginning."""
+    first_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
+    size_A: NDArray[np.float64] = np.abs(np.nan_to_num(current_A))
+    passed_C: NDArray[np.float64] = cumulative_trapezoid(size_A, time_s, initial=0)
+    return (size_A[0] * first_s + passed_C) / COULOMB_PER_mAh
 
 
 def gathered(run: RunData, groups: Iterable[Callable[[CellRun], Iterable[Value]]]) -> list[Value]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from bluesky.preprocessors import finalize_wrapper, run_wrapper
 
 from plans.arguments import AmountIn, PlanGenerator, Quantity, describe_arguments
-from plans.programs import CellRig, Prepared
+from plans.programs import CellRig, Prepared, run
 from plans.stubs import make_safe, move, plain_failures
 from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY
@@ -24,6 +24,7 @@ __all__ = [
     "at_temperature",
     "cell_run",
     "check_temperature",
+    "in_order",
 ]
 
 RATE = ("C", "A", "mA/cm2")
@@ -93,6 +94,13 @@ def at_temperature(rig: CellRig, temperature_C: float | None) -> PlanGenerator:
     """Bring the chamber to a temperature and let the cell come to it, if the cell is in one."""
     if rig.chamber is not None:
         yield from move(rig.chamber, _ROOM_C if temperature_C is None else temperature_C, settle_s=_SOAK_S)
+
+
+def in_order(rig: CellRig, temperature_C: float | None, programs: Mapping[str, Prepared]) -> PlanGenerator:
+    """Bring the cell to a temperature, then run the programs, each as the section of its name."""
+    yield from at_temperature(rig, temperature_C)
+    for section, program in programs.items():
+        yield from run(program, section=section)
 
 
 def check_temperature(rig: CellRig, temperature_C: float | None) -> None:

@@ -1,8 +1,10 @@
 """Programs of the language of steps (docs/steps.md), run on a cell: its channel, chamber and press together.
 
 What a cycler can do by itself is uploaded to it, with its limits: all steps up to the next that the plan has
-to do. A potentiostat does one step at a time. What neither can judge, such as a temperature or a slope of the
-voltage, the plan looks at while the step runs.
+to do. A potentiostat does one step at a time. What neither can judge, such as a temperature, a slope of the
+voltage or the potential of one electrode, the plan looks at while the step runs. Other devices can be
+recorded meanwhile (`Beside`): the electrodes of a cell with a reference electrode, the press that a cell
+swells in.
 
 Each step, or group of steps that is uploaded together, makes an event in the stream `steps` when it is over:
 which it was, how many rows of which stream are its, when it began and ended, and why the plan ended it.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,13 +40,16 @@ from devices.families.techniques import (
 from devices.humidity_box import HumidityBox
 from devices.instrument import LabDevice
 from devices.press import Press
+from devices.three_electrode_cell import ThreeElectrodeCell
 from plans.arguments import PlanGenerator
 from plans.marks import Marks
 from plans.spectra import checked_spectrum
 from plans.stubs import measure, move
+from ssblab.clock import Clock
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
 from ssblab.steps import (
+    ELECTRODE_POTENTIALS,
     Amount,
     Bounds,
     Condition,
@@ -65,7 +70,17 @@ from ssblab.steps import (
     parse,
 )
 
-__all__ = ["CellRig", "ConditionsNotMet", "LimitBroken", "Prepared", "Source", "prepare", "run"]
+__all__ = [
+    "Beside",
+    "CellRig",
+    "ConditionsNotMet",
+    "Judge",
+    "LimitBroken",
+    "Prepared",
+    "Source",
+    "prepare",
+    "run",
+]
 
 #: What drives the current of a cell.
 Source = CyclerChannel | Potentiostat
@@ -77,10 +92,15 @@ _SLOPE_READINGS = 5
 _PROTECTION_V = 0.02  # beyond the limits of the sample: the instrument compares with what it measures
 _PROTECTION = 1.05  # times the largest current
 _REST_LOG_S = 60.0
+_EARLY = 0.1  # share of a period by which a look may be early and still record
 
 
 class LimitBroken(RuntimeError):
     """What must hold throughout a program did not hold."""
+
+
+class _Judged(Exception):
+    """The plan has ended the program, for the reason that it says."""
 
 
 class ConditionsNotMet(RuntimeError):
@@ -100,6 +120,8 @@ class CellRig:
     press : Press or None
     sensors : tuple of LabDevice
         Further devices that conditions of a program may ask for: dew point, H2S.
+    electrodes : ThreeElectrodeCell or None
+        Reads both electrodes against the reference electrode, for a potentiostat that is the channel.
     """
 
     sample: CellSample
@@ -107,16 +129,47 @@ class CellRig:
     chamber: ClimateChamber | None = None
     press: Press | None = None
     sensors: tuple[LabDevice, ...] = ()
+    electrodes: ThreeElectrodeCell | None = None
 
     def roles(self) -> dict[str, str]:
         """Names of the devices by role, for a start document."""
-        found = {"channel": self.channel, "chamber": self.chamber, "press": self.press}
+        found: dict[str, LabDevice | None] = {
+            "channel": self.channel,
+            "chamber": self.chamber,
+            "press": self.press,
+            "electrodes": self.electrodes,
+        }
         roles = {role: device.name for role, device in found.items() if device is not None}
         return roles | {sensor.family.replace(" ", "_"): sensor.name for sensor in self.sensors}
 
     def in_safe_order(self) -> list[LabDevice]:
         """What acts on the cell first, what surrounds it after."""
         return [device for device in (self.channel, self.press, self.chamber) if device is not None]
+
+
+#: Looks at the records of a program while it runs, and says why it ends now; "" lets it go on.
+Judge = Callable[[Sequence[Mapping[str, Any]]], str]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is recorded into a stream of its own while the channel is at work, one event each period.
+
+    Attributes
+    ----------
+    devices : tuple of LabDevice
+        Triggered side by side.
+    stream : str
+    period_s : float
+        On a schedule that begins with each step, or group of steps that is uploaded together.
+    then : callable, optional
+        Makes a short plan that follows each event, for what has to be noted at once.
+    """
+
+    devices: tuple[LabDevice, ...]
+    stream: str
+    period_s: float
+    then: Callable[[], PlanGenerator] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +223,15 @@ def prepare(rig: CellRig, text: str, *, log_s: float = 60.0) -> Prepared:
     return Prepared(rig, text, report, log_s)
 
 
-def run(program: Prepared, *, stream: str = "primary", section: str = "") -> PlanGenerator:
+def run(
+    program: Prepared,
+    *,
+    stream: str = "primary",
+    section: str = "",
+    beside: Beside | None = None,
+    rows: list[dict[str, Any]] | None = None,
+    judge: Judge | None = None,
+) -> PlanGenerator:
     """Run a program within the open run.
 
     Parameters
@@ -180,14 +241,32 @@ def run(program: Prepared, *, stream: str = "primary", section: str = "") -> Pla
         Of the records of the channel. Spectra go into the stream `impedance`.
     section : str
         What this part of the experiment is called in the stream `steps`.
+    beside : Beside, optional
+        What is recorded meanwhile.
+    rows : list, optional
+        Gets the channel's records and their `time`, for a plan that goes on by them.
+    judge : callable, optional
+        Given all records of the program so far, while a step runs and at its end; what it returns, if not
+        "", is the reason for which the program ends now.
+
+    Returns
+    -------
+    str
+        The reason given by `judge`; "" if the program came to its own end.
 
     Raises
     ------
     LimitBroken, ConditionsNotMet
         If a limit of the program does not hold, or what is waited for does not come.
     """
-    runner = _Runner(program, stream, section)
-    return (yield from runner.steps(program.program.steps, "", ()))
+    if judge is not None and rows is None:
+        rows = []
+    runner = _Runner(program, stream, section, beside, rows, judge)
+    try:
+        yield from runner.steps(program.program.steps, "", ())
+    except _Judged as judged:
+        return str(judged)
+    return ""
 
 
 def _bounds(rig: CellRig) -> list[Bounds]:
@@ -207,17 +286,20 @@ def _bounds(rig: CellRig) -> list[Bounds]:
             ),
         )
     ]
-    settings = [
-        (channel, "voltage", "V", getattr(channel, _APPLIED_V[_kind(channel)])),
-        (channel, "current", "A", channel.applied_current),
+    settings: list[tuple[LabDevice, str, str, tuple[float, float]]] = [
+        (channel, "voltage", "V", getattr(channel, _APPLIED_V[_kind(channel)]).limits),
+        (channel, "current", "A", channel.applied_current.limits),
     ]
     if rig.chamber is not None:
         settings += [
-            (rig.chamber, "temperature", "degC", rig.chamber.temperature_setpoint),
-            (rig.chamber, "humidity", "%RH", rig.chamber.humidity_setpoint),
+            (rig.chamber, "temperature", "degC", rig.chamber.temperature_setpoint.limits),
+            (rig.chamber, "humidity", "%RH", rig.chamber.humidity_setpoint.limits),
         ]
-    for device, quantity, unit, setting in settings:
-        low, high = setting.limits
+    if rig.press is not None:
+        low_kN, high_kN = rig.press.force_setpoint.limits
+        limits_MPa = 10.0 * low_kN / sample.area_cm2, 10.0 * high_kN / sample.area_cm2
+        settings.append((rig.press, "pressure", "MPa", limits_MPa))
+    for device, quantity, unit, (low, high) in settings:
         sides = []
         if math.isfinite(low) and quantity != "current":
             sides.append(side(quantity, ">", low, unit))
@@ -253,11 +335,17 @@ def _cannot(rig: CellRig, step: Step) -> list[str]:
             problems = _unknown(rig, step.until)
             if isinstance(step, Current) and step.at.unit != "A":
                 problems.append(f"{channel.name} does currents, no power and no load")
-            if step.log is not None and (step.log.dt_s is None or step.log.dV_V or step.log.dI_A):
+            by_change = step.log is not None and (step.log.dV_V or step.log.dI_A)
+            if by_change and not getattr(channel, "records_changes", False):
                 problems.append(f"{channel.name} makes records by time: write '(60 s period)'")
             return problems
         case Sweep() | Impedance() if isinstance(channel, CyclerChannel):
             return [f"{channel.name} is a {channel.family}: it needs a potentiostat"]
+        case Impedance():
+            low_Hz, high_Hz = channel.sweep_frequency.limits
+            beyond = [f"{Hz:g} Hz" for Hz in (step.first_Hz, step.last_Hz) if not low_Hz <= Hz <= high_Hz]
+            from_to = f"{channel.name} goes from {low_Hz:g} to {high_Hz:g} Hz"
+            return [f"{' and '.join(beyond)}: {from_to}"] if beyond else []
         case SetPoint(quantity="temperature" | "humidity") if rig.chamber is None:
             return ["the sample is in no chamber: add one to its devices, or give chamber=..."]
         case SetPoint(quantity="pressure") if rig.press is None:
@@ -286,6 +374,8 @@ def _sensor(rig: CellRig, quantity: str) -> tuple[LabDevice, str, float] | None:
         return rig.chamber, "temperature" if quantity == "temperature" else "relative_humidity", 1.0
     if quantity == "pressure" and rig.press is not None:
         return rig.press, "pressure", 1.0
+    if quantity in ELECTRODE_POTENTIALS and rig.electrodes is not None:
+        return rig.electrodes, quantity.replace(" ", "_"), 1.0
     for sensor in rig.sensors:
         if quantity == "dew point" and isinstance(sensor, DewPointTransmitter | HumidityBox):
             return sensor, "dew_point", 1.0
@@ -306,10 +396,11 @@ class _Conditions:
         if any(condition.quantity in ("dV/dt", "|dV/dt|") for condition in conditions):
             self._devices.append(rig.channel)
 
-    def read(self) -> PlanGenerator:
-        """Have the devices read; the channel itself is read by its measurement."""
+    def read(self, fresh: Collection[LabDevice] = ()) -> PlanGenerator:
+        """Have the devices read that are not fresh; the channel itself is read by its measurement."""
         for device in self._devices:
-            yield from _read(device)
+            if device not in fresh:
+                yield from _read(device)
         if self._rig.channel in self._devices:
             self._course.append((self._rig.channel.clock.monotonic(), _voltage_V(self._rig.channel)))
             while self._course[-1][0] - self._course[0][0] > _SLOPE_S:
@@ -328,7 +419,8 @@ class _Conditions:
         quantity = condition.quantity
         if (found := _sensor(self._rig, quantity)) is not None:
             device, signal, factor = found
-            quality = getattr(device, "quality", None)
+            # The quality of the electrodes is that of the cell voltage too, which may not be read yet.
+            quality = None if quantity in ELECTRODE_POTENTIALS else getattr(device, "quality", None)
             sound = quality is None or quality.get() == "ok"
             return factor * float(getattr(device, signal).get()) if sound else math.nan
         if quantity == "voltage":
@@ -366,12 +458,49 @@ def _voltage_V(channel: Source) -> float:
     return float(signal.get())
 
 
+class _Recorder:
+    """Records what stands beside the channel, when that is due."""
+
+    def __init__(self, beside: Beside, clock: Clock) -> None:
+        self._beside, self._clock = beside, clock
+        self._due_s = clock.monotonic()
+
+    def record(self) -> PlanGenerator:
+        """Make an event if it is time; give the devices that were read for it."""
+        devices, period_s, now_s = self._beside.devices, self._beside.period_s, self._clock.monotonic()
+        if now_s < self._due_s - _EARLY * period_s:
+            return ()
+        self._due_s += period_s * max(1, math.ceil((now_s - self._due_s) / period_s))
+        group = f"beside-{next(_groups)}"
+        yield Msg("checkpoint")
+        for device in devices:
+            yield Msg("trigger", device, group=group)
+        yield Msg("wait", None, group=group, timeout=_DAY_S)
+        yield Msg("create", None, name=self._beside.stream)
+        for device in devices:
+            yield Msg("read", device)
+        yield Msg("save")
+        yield Msg("checkpoint")  # a later pause must not record the event once more
+        if self._beside.then is not None:
+            yield from self._beside.then()
+        return devices
+
+
 class _Runner:
     """Runs the steps of one program."""
 
-    def __init__(self, program: Prepared, stream: str, section: str) -> None:
+    def __init__(
+        self,
+        program: Prepared,
+        stream: str,
+        section: str,
+        beside: Beside | None,
+        rows: list[dict[str, Any]] | None,
+        judge: Judge | None,
+    ) -> None:
         self.rig, self.log_s = program.rig, program.log_s
-        self.stream, self.section = stream, section
+        self.stream, self.section, self.beside, self.rows = stream, section, beside, rows
+        self.judge = judge
         self.resolved = program.report.resolved
         self.clock = self.rig.channel.clock
         self.limits = [
@@ -507,12 +636,19 @@ class _Runner:
             )
 
         try:
-            ended_by = yield from measure(device, task, self.stream, look, _LOOK_S)
+            look_s = _LOOK_S if self.beside is None else min(_LOOK_S, self.beside.period_s)
+            ended_by = yield from measure(device, task, self.stream, look, look_s, self.rows)
         except Exception as error:
             yield from mark(f"failed: {error}")
             raise
-        yield from mark(ended_by)
+        judged = self._judged()
+        yield from mark(judged or ended_by)
+        if judged:
+            raise _Judged(judged)
         return ended_by
+
+    def _judged(self) -> str:
+        return self.judge(self.rows) if self.judge is not None and self.rows else ""
 
     def _look(
         self, ends: Sequence[Condition], whiles: tuple[While, ...]
@@ -521,14 +657,19 @@ class _Runner:
         stops = _Conditions(self.rig, ends)
         outer = [(while_, _Conditions(self.rig, while_.conditions)) for while_ in whiles]
         watched = [limits, stops, *(conditions for _, conditions in outer)]
-        if not any(group.conditions for group in watched):
+        idle = self.beside is None and self.judge is None
+        if idle and not any(group.conditions for group in watched):
             return None
+        beside = None if self.beside is None else _Recorder(self.beside, self.clock)
 
         def look() -> PlanGenerator:
+            fresh: Collection[LabDevice] = () if beside is None else (yield from beside.record())
             for group in watched:
-                yield from group.read()
+                yield from group.read(fresh)
             if broken := limits.broken():
                 raise LimitBroken(_said("limit", broken[0], limits))
+            if reason := self._judged():
+                return reason
             if met := stops.holding():
                 return met[0].text()
             for while_, conditions in outer:
@@ -566,9 +707,15 @@ class _Runner:
         return tuple(made)
 
     def _channel_step(self, step: Any, before_V: float, made: Sequence[ChannelStep]) -> ChannelStep:
-        interval_s = step.log.dt_s if step.log is not None else None
+        records: dict[str, Any] = {}
+        if step.log is not None:
+            records = {
+                "record_interval_s": step.log.dt_s,
+                "record_change_V": step.log.dV_V,
+                "record_change_A": step.log.dI_A,
+            }
         if isinstance(step, Rest):
-            return ChannelStep("rest", step.for_s or _DAY_S, record_interval_s=interval_s)
+            return ChannelStep("rest", step.for_s or _DAY_S, **records)
         ends: dict[str, float] = {}
         for condition in step.until:
             value = condition.amount.value
@@ -595,7 +742,7 @@ class _Runner:
             "charge" if upwards else "discharge",
             _longest_s(step, self.rig.sample),
             current_A=current_A,
-            record_interval_s=interval_s,
+            **records,
             **ends,
         )
 
@@ -669,12 +816,12 @@ class _Runner:
     def _set(self, step: SetPoint) -> PlanGenerator:
         if step.quantity == "pressure":
             device: Any = self.rig.press
-            how: dict[str, Any] = {}
+            area_mm2 = 100 * self.rig.sample.area_cm2
+            how: dict[str, Any] = {"area_mm2": area_mm2}
             if step.within is not None:
                 tolerance = (
                     step.within.value / 100 if step.within.unit == "%" else step.within.value / step.to.value
                 )
-                area_mm2 = 100 * self.rig.sample.area_cm2
                 how["tolerance_kN"] = tolerance * step.to.value * area_mm2 / 1e3
             if step.for_s is not None:
                 how["settle_s"] = step.for_s
@@ -720,7 +867,8 @@ _PAUSE = "pause"
 
 def _ends(step: Any) -> list[Condition]:
     """Ends of a step that the plan judges, because no instrument does."""
-    quantities = ("dV/dt", "|dV/dt|", "temperature", "pressure", "humidity", "dew point", "H2S", "H2O", "O2")
+    around = ("temperature", "pressure", "humidity", "dew point", "H2S", "H2O", "O2")
+    quantities = ("dV/dt", "|dV/dt|", *ELECTRODE_POTENTIALS, *around)
     return [c for c in getattr(step, "until", ()) if c.quantity in quantities or isinstance(step, Rest)]
 
 

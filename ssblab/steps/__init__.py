@@ -9,6 +9,7 @@ from ssblab.steps.check import Bounds, Finding, Report, check
 from ssblab.steps.export import to_pybamm, to_unicycler
 from ssblab.steps.grammar import parse, parse_amount, parse_conditions, parse_step
 from ssblab.steps.model import (
+    ELECTRODE_POTENTIALS,
     Amount,
     Condition,
     Current,
@@ -28,6 +29,7 @@ from ssblab.steps.model import (
 from ssblab.steps.resolve import CellFacts, Resolved, resolve
 
 __all__ = [
+    "ELECTRODE_POTENTIALS",
     "Amount",
     "Bounds",
     "CellFacts",

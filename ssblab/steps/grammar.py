@@ -41,8 +41,8 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _UNIT = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(UNITS, key=len, reverse=True)))})(?![\w/%^])")
 _C_FRACTION = re.compile(rf"C\s*/\s*({_NUMBER.pattern})(?![\w/%])")
 _QUANTITY = re.compile(
-    r"(?P<name>voltage|current|capacity|time|\|dV/dt\||dV/dt|temperature|pressure|(?:relative )?humidity"
-    r"|dew point|H2S|H2O|O2)(?![\w/|])",
+    r"(?P<name>voltage|(?:negative|positive) potential|current|capacity|time|\|dV/dt\||dV/dt|temperature"
+    r"|pressure|(?:relative )?humidity|dew point|H2S|H2O|O2)(?![\w/|])",
     re.IGNORECASE,
 )
 _COMPARISON = re.compile(r"(?P<less><|below\b)|(?P<more>>|above\b)", re.IGNORECASE)

@@ -23,6 +23,7 @@ CAPACITY_UNITS = ("mAh", "mAh/cm2", "% of capacity")
 
 #: Quantities that conditions are about, and their units, first that of a resolved program.  A current and
 #: "|dV/dt|" are magnitudes.  Capacity is the charge passed, and time that gone by, since the step began.
+#: The potentials are those of the cell's electrodes against its reference electrode.
 QUANTITIES: dict[str, tuple[str, ...]] = {
     "voltage": ("V",),
     "current": CURRENT_UNITS,
@@ -31,6 +32,8 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "dV/dt": ("V/s",),
     "|dV/dt|": ("V/s",),
     "temperature": ("degC",),
+    "negative potential": ("V",),
+    "positive potential": ("V",),
     "pressure": ("MPa",),
     "humidity": ("%RH",),
     "dew point": ("degC",),
@@ -38,6 +41,9 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "H2O": ("ppm",),
     "O2": ("ppm",),
 }
+
+#: Electrodes of a cell that has a reference electrode.
+ELECTRODE_POTENTIALS = ("negative potential", "positive potential")
 
 #: What the surroundings can be set to, with the units of a tolerance.
 SET_POINTS: dict[str, tuple[str, ...]] = {
@@ -117,6 +123,11 @@ class Condition:
             )
         if self.comparison not in ("<", ">") and (self.comparison or self.quantity != "voltage"):
             raise BadInput(f"{self.quantity} {self.amount.text()}: say '<' or '>' before the number")
+        if self.amount.vs is not None and self.quantity in ELECTRODE_POTENTIALS:
+            raise BadInput(
+                f"{self.quantity} {self.amount.text()}: it is against the reference electrode of the cell, "
+                "leave out 'vs'"
+            )
         if self.amount.value <= 0 and self.quantity in ("current", "capacity", "time", "|dV/dt|"):
             raise BadInput(f"{self.quantity} {self.amount.text()}: it has no sign, write a number above 0")
 

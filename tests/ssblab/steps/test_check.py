@@ -123,6 +123,10 @@ def test_the_experiments_of_the_source_documents_can_be_said(experiment):
         ("Limits: capacity < 9 mAh\nCharge at 1C until 10 mAh", "breaks the program off before"),
         ("Limits: temperature > 90 degC\nRest for 1 h", "cannot both hold"),
         ("Wait until temperature > 90 degC for 1 h, at most 2 h", "cannot hold within the limits"),
+        (
+            "Limits: negative potential > 0 V\nCharge at 1C until negative potential < -5 mV",
+            "-0.005 V is below negative potential > 0 V of the program's limits",
+        ),
         ("While pressure < 0.5 MPa, else stop: Rest for 1 h", "cannot hold within the limits"),
     ],
 )
@@ -204,3 +208,24 @@ def test_steps_without_a_bound_of_time_are_named():
 def test_bounds_that_the_record_cannot_serve_are_refused():
     with pytest.raises(BadInput, match="the jig cannot be used with sample 'a'"):
         check(parse("Rest for 1 h"), CellFacts("a"), Bounds("the jig", parse_conditions("current < 1C")))
+
+
+@pytest.mark.parametrize(
+    ("text", "shortest_s"),
+    [
+        ("Rest for 1 h", 3600.0),
+        ("Rest until |dV/dt| < 1 mV/h or for 1 h", 0.0),
+        ("Charge at 8 mA until 4 mAh", 1800.0),
+        ("Charge at 8 mA until 4 mAh or for 10 min", 600.0),
+        ("Charge at 8 mA until 4.2 V or 4 mAh", 0.0),
+        ("Repeat 3 times: Discharge pulse at 1C for 10 s (1 s period); Rest for 50 s", 180.0),
+        ("Sweep from 2.5 V to 4.3 V at 1 mV/s", 1800.0),
+        ("EIS from 1 MHz to 10 mHz at 10 mV", 100.0),
+        (
+            "Hold temperature at 25 degC within 0.5 K for 30 min, at most 4 h; Wait until pressure > 2 MPa",
+            1800.0,
+        ),
+    ],
+)
+def test_the_shortest_time(text, shortest_s):
+    assert check(parse(text), CELL).shortest_s == pytest.approx(shortest_s)

@@ -186,6 +186,10 @@ UNTIL_42 = Condition("voltage", None, Amount(4.2, "V"))
             "Rest for 1 h or until temperature above 60 °C",
             Rest((Condition("temperature", ">", Amount(60, "degC")),), 3600),
         ),
+        (
+            "Charge at 2C until 4.2 V or negative potential below 10 mV",
+            Current("charge", C(2), until=(UNTIL_42, Condition("negative potential", "<", V(0.01)))),
+        ),
         ("Sweep from 2.5 V to 5 V at 0.1 mV/s", Sweep(V(2.5), V(5), Amount(1e-4, "V/s"))),
         ("EIS from 1 MHz to 10 mHz at 10 mV", Impedance(1e6, 0.01, V(0.01))),
         (
@@ -264,6 +268,8 @@ def test_a_program_of_three_instruments_with_comments_and_limits():
         ("Rest for 1e999 s", 1, "finite"),
         ("Set to -300 degC", 1, "does not exist"),
         ("Wait until pressure > 1 MPa for 2 h, at most 1 h", 1, "must be longer"),
+        ("Charge at 1C until positive potential 4 V", 20, "'<' or '>'"),
+        ("Rest until negative potential > 0 V vs In-Li", 1, "leave out 'vs'"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place_and_an_example(text, column, says):
