@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from plans.capacity import capacity_check
+from ssblab.rehearsal import check_all
+from ssblab.station import load_station
 from ssblab.steps import Bounds, CellFacts, check, parse, parse_conditions
 
 PROGRAMS = 100
@@ -48,11 +53,27 @@ def checked() -> tuple[float, float]:
     return read - begin, time.perf_counter() - read
 
 
+def checked_as_plans() -> float:
+    """Give the seconds that the static check of as many plans takes, their station's devices included."""
+    station = load_station("cells")
+    sample = station.samples["std-01"]
+
+    def made(rate: float) -> Callable[[Any], Any]:
+        return lambda devices: capacity_check(sample, rate=f"{rate:g}C")
+
+    plans = [made(0.1 + 0.01 * i) for i in range(PROGRAMS)]
+    begin = time.perf_counter()
+    check_all(station, plans)
+    return time.perf_counter() - begin
+
+
 def program_checks(console: Console) -> None:
     read_s, check_s = checked()
     table = Table(f"{PROGRAMS} programs of 20 lines", "seconds", "1 s / all")
     table.add_row("read", f"{read_s:.3f}", "")
     table.add_row("checked", f"{check_s:.3f}", f"{1 / (read_s + check_s):.1f}")
+    plans_s = checked_as_plans()
+    table.add_row("checked as plans, ssblab rehearse --static", f"{plans_s:.3f}", f"{1 / plans_s:.1f}")
     console.print(table)
 
 

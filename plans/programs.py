@@ -92,6 +92,7 @@ _SLOPE_READINGS = 5
 _PROTECTION_V = 0.02  # beyond the limits of the sample: the instrument compares with what it measures
 _PROTECTION = 1.05  # times the largest current
 _REST_LOG_S = 60.0
+_OVERSHOOT = 0.005  # of the capacity: may pass between two records of a potentiostat, which judges by them
 _EARLY = 0.1  # share of a period by which a look may be early and still record
 
 
@@ -500,7 +501,7 @@ class _Runner:
     ) -> None:
         self.rig, self.log_s = program.rig, program.log_s
         self.stream, self.section, self.beside, self.rows = stream, section, beside, rows
-        self.judge = judge
+        self.judge, self.judgement = judge, ""
         self.resolved = program.report.resolved
         self.clock = self.rig.channel.clock
         self.limits = [
@@ -648,7 +649,10 @@ class _Runner:
         return ended_by
 
     def _judged(self) -> str:
-        return self.judge(self.rows) if self.judge is not None and self.rows else ""
+        """Reason for which the plan ends the program; asked for no more once it was given."""
+        if self.judge is not None and self.rows and not self.judgement:
+            self.judgement = self.judge(self.rows)
+        return self.judgement
 
     def _look(
         self, ends: Sequence[Condition], whiles: tuple[While, ...]
@@ -715,7 +719,7 @@ class _Runner:
                 "record_change_A": step.log.dI_A,
             }
         if isinstance(step, Rest):
-            return ChannelStep("rest", step.for_s or _DAY_S, **records)
+            return ChannelStep("rest", longest_s(step, self.rig.sample), **records)
         ends: dict[str, float] = {}
         for condition in step.until:
             value = condition.amount.value
@@ -740,7 +744,7 @@ class _Runner:
                 ends["hold_V"] = step.to.value
         return ChannelStep(
             "charge" if upwards else "discharge",
-            _longest_s(step, self.rig.sample),
+            longest_s(step, self.rig.sample),
             current_A=current_A,
             **records,
             **ends,
@@ -754,13 +758,13 @@ class _Runner:
         interval_s = step.log.dt_s if step.log is not None else self.log_s
         match step:
             case Rest():
-                return [OpenCircuit(step.for_s or _DAY_S, min(interval_s, _REST_LOG_S))]
+                return [OpenCircuit(longest_s(step, sample), min(interval_s, _REST_LOG_S))]
             case Sweep():
                 start_V = step.start.value if step.start else _voltage_V(self.rig.channel)
                 step_V = max(step.rate.value * interval_s, 1e-4)
                 return [LinearSweep(start_V, step.stop.value, step_V, step.rate.value, most_A)]
             case Hold():
-                return [self._held(step.at.value, step, _longest_s(step, sample), interval_s, most_A)]
+                return [self._held(step.at.value, step, longest_s(step, sample), interval_s, most_A)]
         upwards = self.resolved.raises_voltage(step.direction)
         low_V, high_V = sample.voltage_min_V, sample.voltage_max_V
         for condition in step.until:
@@ -772,21 +776,22 @@ class _Runner:
                 )
         if step.to is not None:
             low_V, high_V = (low_V, step.to.value) if upwards else (step.to.value, high_V)
-        longest_s = _longest_s(step, sample)
+        most_s = longest_s(step, sample)
         for condition in step.until:
             if condition.quantity == "capacity":
-                longest_s = min(longest_s, 3.6 * condition.amount.value / step.at.value)
+                most_s = min(most_s, 3.6 * condition.amount.value / step.at.value)
+        interval_s = min(interval_s, _OVERSHOOT * 3.6 * sample.capacity_mAh / step.at.value)
         current_A = step.at.value if upwards else -step.at.value
-        made: list[Any] = [ConstantCurrent(current_A, longest_s, min(interval_s, longest_s), low_V, high_V)]
+        made: list[Any] = [ConstantCurrent(current_A, most_s, min(interval_s, most_s), low_V, high_V)]
         if step.to is not None:
-            made.append(self._held(step.to.value, step, longest_s, interval_s, max(most_A, step.at.value)))
+            made.append(self._held(step.to.value, step, most_s, interval_s, max(most_A, step.at.value)))
         return made
 
     def _held(
-        self, potential_V: float, step: Any, longest_s: float, interval_s: float, most_A: float
+        self, potential_V: float, step: Any, most_s: float, interval_s: float, most_A: float
     ) -> ConstantPotential:
         ends = [c.amount.value for c in step.until if (c.quantity, c.comparison) == ("current", "<")]
-        return ConstantPotential(potential_V, longest_s, interval_s, most_A, max(ends) if ends else None)
+        return ConstantPotential(potential_V, most_s, interval_s, most_A, max(ends) if ends else None)
 
     def _spectrum(self, step: Impedance) -> PlanGenerator:
         assert isinstance(self.rig.channel, Potentiostat)  # _cannot has refused others
@@ -872,16 +877,19 @@ def _ends(step: Any) -> list[Condition]:
     return [c for c in getattr(step, "until", ()) if c.quantity in quantities or isinstance(step, Rest)]
 
 
-def _longest_s(step: Any, sample: CellSample) -> float:
-    """When a step ends in any case: twice the time of its current for the capacity, a day more for a hold."""
+def longest_s(step: Any, sample: CellSample) -> float:
+    """When a step ends in any case: twice the time of its current for the capacity, a day more for a hold.
+
+    A rest ends after a day.
+    """
     if step.for_s is not None:
         return float(step.for_s)
-    longest_s = 0.0
+    most_s = 0.0
     if isinstance(step, Current):
-        longest_s = 2 * 3.6 * sample.capacity_mAh / step.at.value
-    if isinstance(step, Hold) or step.to is not None:
-        longest_s += _DAY_S
-    return longest_s
+        most_s = 2 * 3.6 * sample.capacity_mAh / step.at.value
+    if isinstance(step, (Hold, Rest)) or step.to is not None:
+        most_s += _DAY_S
+    return most_s
 
 
 def _rest_of(step: Any, passed_s: float, channel: Source) -> Any:

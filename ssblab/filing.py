@@ -53,12 +53,15 @@ class Filing:
         The data folder.
     data : Data
         The station's settings.
+    filed : bool
+        Without, documents are journalled alone.
     """
 
-    def __init__(self, folder: Path, clock: Clock, data: Data) -> None:
+    def __init__(self, folder: Path, clock: Clock, data: Data, *, filed: bool = True) -> None:
         self._folder = folder
         self._clock = clock
         self._data = data
+        self._filed = filed
         self._journal: Journal | None = None
         self._stream: DocumentStream | None = None
         self._client: Any = None
@@ -146,13 +149,14 @@ class Filing:
         """Close the journal and file what it holds."""
         if self._journal is not None:
             self._journal.close()
-            self.catch_up()
+            if self._filed:
+                self.catch_up()
         if self._client is not None and self._catalog is None:  # else somebody may still look into it
             self._client.context.close()
             self._client = None
 
     def _follow(self) -> None:
-        if not isinstance(self._clock, VirtualClock):
+        if self._filed and not isinstance(self._clock, VirtualClock):
             threading.Thread(target=self._run_follower, daemon=True, name="ssblab-follower").start()
 
     def _run_follower(self) -> None:

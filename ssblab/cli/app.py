@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ssblab.cli import bench, experiments, records, shell
+from ssblab.cli import bench, experiments, records, rehearsals, shell
 from ssblab.quantities import BadInput
 
 __all__ = ["app"]
@@ -99,6 +99,7 @@ def _common(
 
 
 app.command("plans")(experiments.plans)
+app.command("rehearse")(rehearsals.rehearse)
 app.command("run")(experiments.run)
 app.command("devices")(bench.devices)
 app.command("instruments")(bench.instruments)

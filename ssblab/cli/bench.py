@@ -91,7 +91,7 @@ def _unconnected(station: str, data: Path | None, time: str | None) -> Session:
 
     record = load_station(station)
     kind = time or record.time
-    if kind != "wall" and record.simulated is None:
+    if kind != "wall" and not record.is_simulated:
         raise StationError(f"station {record.name} is real: its time is wall time, not {kind!r}")
     return Session(record, data_folder(data or record.data.folder), make_clock(kind))
 

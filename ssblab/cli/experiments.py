@@ -14,6 +14,7 @@ import typer
 from ssblab.cli.options import DataOption, JsonOption, StationOption, TimeOption
 from ssblab.cli.output import Output, results_table, table
 from ssblab.cli.progress import Activity, shown
+from ssblab.cli.rehearsals import foretell
 
 if TYPE_CHECKING:
     from ssblab.session import RunResult, Session
@@ -52,12 +53,26 @@ def _described(name: str, function: Callable[..., Any]) -> dict[str, Any]:
 
 def _show_plan(output: Output, plan: dict[str, Any]) -> None:
     rows = (
-        (a["name"], a["kind"], a["unit"], "(needed)" if a["required"] else a["default"] or "", a["doc"])
+        (
+            a["name"],
+            a["kind"] + (", several" if a["several"] else ""),
+            a["unit"],
+            "(needed)" if a["required"] else a["default"] or "",
+            _allowed(a),
+            a["doc"],
+        )
         for a in plan["arguments"]
     )
-    output.show(plan["doc"], table(("argument", "kind", "unit", "default", "what it is"), rows))
+    output.show(plan["doc"], table(("argument", "kind", "unit", "default", "allowed", "what it is"), rows))
     required = " ".join(f"{a['name']}=..." for a in plan["arguments"] if a["required"])
     output.show(f"Run it: ssblab run {plan['name']} {required}")
+
+
+def _allowed(argument: dict[str, Any]) -> str:
+    if argument["choices"]:
+        return " or ".join(argument["choices"])
+    edges = (("from", argument["lower"]), ("to", argument["upper"]))
+    return " ".join(f"{word} {edge:g}" for word, edge in edges if edge is not None)
 
 
 def run(
@@ -74,8 +89,14 @@ def run(
     ] = False,
     as_json: JsonOption = False,
     report: Annotated[bool, typer.Option(help="Write a page with pictures of the run.")] = True,
+    rehearse: Annotated[
+        bool, typer.Option(help="Say first what is to be expected of a run on a real station.")
+    ] = True,
 ) -> None:
     """Run a plan on a station and print its figures of merit.
+
+    On a real station a summary comes first, of a rehearsal if the station file has a simulated laboratory;
+    the run follows whatever it says, and nothing is asked.
 
     Exit code: 0 done, 1 the run failed, 2 bad input (nothing has moved), 130 interrupted.
     """
@@ -87,6 +108,8 @@ def run(
 
         record = load_station(station)
         call = Call(plan, arguments or [], record)
+        if rehearse and record.is_real and not as_json:
+            foretell(output, record, call, plan)
         activity = Activity(plan)
         with (
             shown(activity, silent=as_json),
@@ -105,7 +128,10 @@ def run(
 
 
 def _write_page(session: Session, result: RunResult) -> Path | None:
-    """Write the report of the last run; that it can't be written is no reason to call a run failed."""
+    """Write the report of the first run, which is about the others if there are more.
+
+    That it can't be written is no reason to call a run failed.
+    """
     if not result.uids:
         return None
     from ssblab.cli.records import page_path
@@ -113,8 +139,8 @@ def _write_page(session: Session, result: RunResult) -> Path | None:
     try:
         from ssblab.reports import write_report
 
-        uid = result.uids[-1]
-        return write_report(session.run_data(uid), page_path(session.data_dir, uid))
+        uid = result.uids[0]
+        return write_report(session.run_data(uid), page_path(session.data_dir, uid), session.run_data)
     except Exception as error:
         logger.warning("no report was written: %s", error)
         return None

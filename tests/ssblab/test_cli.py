@@ -119,6 +119,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_names_all_commands(ssb: Callable[..., Any]) -> None:
     text = ssb("--help").stdout
     for name in (
+        "rehearse",
         "run",
         "plans",
         "devices",
@@ -149,7 +150,10 @@ def test_a_plan_is_described_in_json(ssb: Callable[..., Any]) -> None:
     (plan,) = json.loads(ssb("plans", "moisture_exposure", "--json").stdout)
     assert set(plan) == {"name", "doc", "arguments"}
     arguments = {argument["name"]: argument for argument in plan["arguments"]}
-    assert set(arguments["dew_point"]) == {"name", "unit", "default", "required", "doc", "kind"}
+    assert set(arguments["dew_point"]) == {
+        *("name", "kind", "unit", "default", "required", "doc"),
+        *("several", "choices", "lower", "upper"),
+    }
     assert arguments["dew_point"]["unit"] == "degC"
     assert arguments["sample"]["required"]
     assert "md" not in arguments
