@@ -35,6 +35,7 @@ from ssblab.reports.drawing import (
     largest_resistance_ohm,
     line,
 )
+from ssblab.reports.electrode_pictures import electrode_drawings
 from ssblab.reports.text import number, rounded
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def drawings(run: RunData) -> list[Drawing]:
         for picture, streams in fitting
         if streams
     ]
-    return known or cell_drawings(run) or list(_columns_against_time(run))
+    known += [*cell_drawings(run), *electrode_drawings(run)]
+    return known or list(_columns_against_time(run))
 
 
 def _drawer(picture: _Picture, run: RunData, streams: Sequence[str]) -> Callable[[FigureBase], str]:
