@@ -190,6 +190,11 @@ class CellSample(pydantic.BaseModel):
         Active material of the working electrode, for specific capacities.
     lot_id : str, optional
         Lot of the cell.
+    bond_level : {"a", "b", "c"}, optional
+        Which layers of the cell were bonded by pressing: all; all but the positive electrode; all but the
+        negative electrode.
+    bonding_pressure_MPa : float, optional
+        Pressure of that.
     devices : tuple of str, optional
         Devices of the station that it is at: its channel, its chamber, its press. A plan takes these of
         several.
@@ -211,6 +216,8 @@ class CellSample(pydantic.BaseModel):
     pressure_MPa: Positive | None = None
     active_mass_g: Positive | None = None
     lot_id: str | None = None
+    bond_level: Literal["a", "b", "c"] | None = None
+    bonding_pressure_MPa: Positive | None = None
     devices: tuple[str, ...] = ()
     note: str | None = None
 

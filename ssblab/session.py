@@ -21,7 +21,7 @@ from ssblab.guard import Guard, in_words
 from ssblab.links import LinkError, Transcript
 from ssblab.packages import check_packages
 from ssblab.quantities import BadInput, Value, parse
-from ssblab.results import FIGURES_KEY, figures_of_merit
+from ssblab.results import FIGURES_KEY, MEMBER_KEY, figures_of_merit
 from ssblab.safety import Interlock, SafeState, outcome
 from ssblab.samples import Sample
 from ssblab.station import (
@@ -169,6 +169,7 @@ class Session:
         run_engine.subscribe(self._filing.write)
         run_engine.state_hook = self._state_changed
         run_engine.register_command("rig", self._rig)
+        run_engine.register_command("mount", self._mount)
         return run_engine
 
     # ------------------------------------------------------------------------------------------ starting
@@ -239,7 +240,7 @@ class Session:
             error = found
             logger.debug("plan %s failed", name, exc_info=True)
         starts, stops = self._filing.written_since(before)
-        status, reason = self._how_it_ended(error, stops)
+        status, reason = self._how_it_ended(error, _of_the_plan(starts, stops))
         uids = tuple(start["uid"] for start in starts)
         return RunResult(
             starts[0].get("plan_name", name) if starts else name,
@@ -266,10 +267,11 @@ class Session:
         return ("abort" if interrupted else "fail"), words
 
     def _results(self, starts: list[dict[str, Any]]) -> dict[str, Value]:
-        if not starts or FIGURES_KEY not in starts[-1]:
+        own = [start for start in starts if FIGURES_KEY in start and MEMBER_KEY not in start]
+        if not own:
             return {}
         try:
-            return figures_of_merit(self.run_data(starts[-1]["uid"]))
+            return figures_of_merit(self.run_data(own[0]["uid"]), self.run_data)
         except Exception as error:
             logger.warning("no figures of merit: %s", error)
             return {}
@@ -332,12 +334,25 @@ class Session:
         self._guard.state_changed(new)
 
     async def _rig(self, msg: Msg) -> dict[str, Any]:
-        """Give the plan its devices, and let the simulated operator mount the sample."""
+        """Give the plan its devices; let the simulated operator mount the sample, unless `mount` is False."""
         sample = msg.kwargs.get("sample")
         rig = self.devices.rig(msg.kwargs["families"], msg.kwargs.get("optional", {}), sample)
-        if self.laboratory is not None and sample is not None:
-            self.laboratory.mount(sample.model_dump())
+        if sample is not None and msg.kwargs.get("mount", True):
+            await self._mount(msg)
         return rig
+
+    async def _mount(self, msg: Msg) -> bool:
+        """Let the simulated operator mount the sample; say whether there is one, who has done it."""
+        if self.laboratory is not None:
+            self.laboratory.mount(msg.kwargs["sample"].model_dump())
+        return self.laboratory is not None
+
+
+def _of_the_plan(starts: list[dict[str, Any]], stops: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stop documents by which a plan is judged: the members of a run have outcomes of their own."""
+    opened = {start["uid"] for start in starts}
+    members = {start["uid"] for start in starts if start.get(MEMBER_KEY) in opened}
+    return [stop for stop in stops if stop["run_start"] not in members]
 
 
 def _problem(name: str, errors: Mapping[str, Exception]) -> str:
@@ -368,7 +383,6 @@ def open_session(
     data: str | Path | None = None,
     time: str | None = None,
     transcript: bool = False,
-    filed: bool = True,
 ) -> Session:
     """Open a station: build its devices, connect them, and be ready to run plans.
 
@@ -382,8 +396,6 @@ def open_session(
         "virtual", "wall" or "x10" (ten times as fast); default: the station's.
     transcript : bool
         Note all bytes to and from the instruments, below the data folder.
-    filed : bool
-        Keep the catalog; without, runs are in the journal alone.
 
     Raises
     ------
@@ -400,11 +412,7 @@ def open_session(
     if kind != "wall" and not record.is_simulated:
         raise StationError(f"station {record.name} is real: its time is wall time, not {kind!r}")
     session = Session(
-        record,
-        data_folder(data or record.data.folder),
-        make_clock(kind),
-        transcript=transcript,
-        filed=filed,
+        record, data_folder(data or record.data.folder), make_clock(kind), transcript=transcript
     )
     try:
         session.connect()

@@ -24,7 +24,7 @@ from bluesky.utils import IllegalMessageSequence
 from ssblab.clock import Clock, Timer
 from ssblab.safety import outcome
 
-__all__ = ["LastKnown", "Look", "Surroundings", "record"]
+__all__ = ["LastKnown", "Look", "Surroundings", "insist", "record"]
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +139,11 @@ class Environment:
     period_s : float
     failed : callable
         Told in words if an event could not be recorded.
+
+    Attributes
+    ----------
+    subscribed : list
+        Who is called back, one for each run that has the environment recorded.
     """
 
     name = _CALLED
@@ -161,7 +166,7 @@ class Environment:
         self._polled_elsewhere = polled_elsewhere
         self._period_s = period_s
         self._failed = failed
-        self._subscribed: list[Readings] = []
+        self.subscribed: list[Readings] = []
         self._timer: Timer | None = None
 
     def read(self) -> Reading:
@@ -182,9 +187,9 @@ class Environment:
 
     def subscribe(self, callback: Readings) -> None:
         """Call back with the reading each period, at once for the first time; on the loop's thread."""
-        if callback in self._subscribed:  # bluesky restores after a suspension what it has not taken away
+        if callback in self.subscribed:  # bluesky restores after a suspension what it has not taken away
             return
-        self._subscribed.append(callback)
+        self.subscribed.append(callback)
         if self._timer is None:
             self._timer = self._clock.every(self._period_s, _WORKER, self._look_around)
         callback(self.read())
@@ -192,9 +197,9 @@ class Environment:
 
     def clear_sub(self, callback: Readings) -> None:
         """Do not call back any more."""
-        if callback in self._subscribed:
-            self._subscribed.remove(callback)
-        if not self._subscribed and self._timer is not None:
+        if callback in self.subscribed:
+            self.subscribed.remove(callback)
+        if not self.subscribed and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
@@ -213,7 +218,7 @@ class Environment:
     def _tell(self) -> None:
         try:
             reading = self.read()
-            for callback in list(self._subscribed):
+            for callback in list(self.subscribed):
                 callback(reading)
         except Exception as error:  # no plan waits for this, so that nobody else would be told
             logger.exception("the environment can't be recorded")
@@ -348,7 +353,9 @@ class Surroundings:
         self._baselines[run] = list(devices.values())
         yield from self._compare(run)
         if self._environment.devices:
-            yield Msg("monitor", self._environment, name=_CALLED, run=run)
+            others = len(self._environment.subscribed)
+            while len(self._environment.subscribed) == others:  # as long as a pause cuts it short
+                yield Msg("monitor", self._environment, name=_CALLED, run=run)
 
     def closing(self, run: Any) -> Plan:
         """Record the last baseline of a run, its last environment, and the clocks.
@@ -362,26 +369,40 @@ class Surroundings:
 
     def _compare(self, run: Any) -> Plan:
         baseline = self._baselines.get(run, [])
-        yield Msg("look_around", None, [device.device for device in baseline])
+        yield from insist(Msg("look_around", None, [device.device for device in baseline]))
         yield from record(run, "baseline", baseline)
         if self._timing.instruments:
             yield from record(run, self._timing.name, [self._timing])
 
-    async def _look_around(self, msg: Msg) -> None:
+    async def _look_around(self, msg: Msg) -> bool:
         (devices,) = msg.args
         looking = self._clock.submit(_WORKER, lambda: self._look.at(devices, _LONGEST_LOOK_S))
         await asyncio.wrap_future(looking)
+        return True
+
+
+def insist(msg: Msg) -> Plan:
+    """Send a message that answers True until it does: a pause that cuts it short takes its answer away."""
+    while not (yield msg):
+        pass
 
 
 def record(run: Any, stream: str, objects: Sequence[Any]) -> Plan:
-    """Record one event of a stream, whatever half-made event a plan has left behind."""
-    try:
-        yield Msg("drop", run=run)
-    except IllegalMessageSequence:
-        pass
-    yield Msg("create", None, name=stream, run=run)
-    for readable in objects:
-        yield Msg("read", readable, run=run)
+    """Record one event of a stream, whatever half-made event a plan has left behind.
+
+    To be done where nothing is repeated after a pause. A reading that a pause cuts short (bluesky has the
+    device described at the first one, and waits) lacks in the event, which is begun anew then.
+    """
+    whole = False
+    while not whole:
+        try:
+            yield Msg("drop", run=run)
+        except IllegalMessageSequence:
+            pass
+        yield Msg("create", None, name=stream, run=run)
+        whole = True
+        for readable in objects:
+            whole = whole and (yield Msg("read", readable, run=run)) is not None
     yield Msg("save", run=run)
 
 

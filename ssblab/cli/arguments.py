@@ -83,20 +83,30 @@ def _problems(
             if key in parameters:
                 yield key, f"{key} can't be given on the command line"
         elif argument.kind == "sample":
-            for name in _names(value, argument):
+            for name in _names(value, argument, station):
                 if name not in station.samples:
                     yield key, f"{key}={value}: {_unknown('sample', name, station.samples)}"
         elif argument.kind not in ("quantity", "text"):
             yield from ((key, text) for text in _wrong_device(argument, value, station))
 
 
-def _names(value: str, argument: Argument) -> list[str]:
-    return [name.strip() for name in value.split(",")] if argument.several else [value]
+def _names(value: str, argument: Argument, station: Station) -> list[str]:
+    """Names of samples; of several, the name of a lot stands for all of it."""
+    if not argument.several:
+        return [value]
+    lots: dict[str, list[str]] = {}
+    for name, record in station.samples.items():
+        if record.lot_id is not None:
+            lots.setdefault(record.lot_id, []).append(name)
+    words = [word.strip() for word in value.split(",")]
+    return [
+        name for word in words for name in ([word] if word in station.samples else lots.get(word, [word]))
+    ]
 
 
 def _records(value: str, argument: Argument, station: Station) -> Any:
     """Sample records that are named; None stands for one that there is not, which is told elsewhere."""
-    records = [station.samples.get(name) for name in _names(value, argument)]
+    records = [station.samples.get(name) for name in _names(value, argument, station)]
     return records if argument.several else records[0]
 
 

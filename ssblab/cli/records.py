@@ -112,7 +112,7 @@ def show(run: RunArgument, data: DataOption = None, as_json: JsonOption = False)
     output = Output()
     with output.reserved():
         stored = _read(run, data)
-        results = figures_of_merit(stored)
+        results = figures_of_merit(stored, lambda uid: _read(uid, data))
     counts = {name: dataset.sizes["time"] for name, dataset in stored.streams.items()}
     if as_json:
         figures = {name: value.as_json() for name, value in results.items()}
@@ -147,7 +147,11 @@ def report(
     output = Output()
     with output.reserved():
         stored = _read(run, data)
-        path = write_report(stored, out or page_path(data_folder(data), stored.start["uid"]))
+        path = write_report(
+            stored,
+            out or page_path(data_folder(data), stored.start["uid"]),
+            lambda uid: _read(uid, data),
+        )
     if as_json:
         output.json({"report": str(path)})
     else:

@@ -17,7 +17,7 @@ from ssblab.quantities import Value
 from ssblab.reports.pictures import drawings
 from ssblab.reports.repeat import command_line, ipython_lines
 from ssblab.reports.text import duration, moment, number, rounded, unit_text
-from ssblab.results import FIGURES_KEY, figures_of_merit
+from ssblab.results import FIGURES_KEY, Related, figures_of_merit
 
 __all__ = ["write_report"]
 
@@ -29,7 +29,7 @@ _SHOWN_ELSEWHERE = frozenset(
 )
 
 
-def write_report(run: RunData, path: Path) -> Path:
+def write_report(run: RunData, path: Path, related: Related | None = None) -> Path:
     """Write the page of a run: what was done, how it ended, results, pictures, settings, how to repeat it.
 
     A run of any bluesky plan gets one, and so does a run that was broken off: with what there is.
@@ -39,6 +39,8 @@ def write_report(run: RunData, path: Path) -> Path:
     run : RunData
     path : Path
         The HTML file; what was there is replaced.
+    related : callable, optional
+        Reads another run by its uid, for a run that is about several.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def write_report(run: RunData, path: Path) -> Path:
     environment.filters.update(
         moment=moment, duration=duration, shown=_shown, unit=unit_text, markup=Markup, result=_result
     )
-    results, why_no_results = _results(run)
+    results, why_no_results = _results(run, related)
     page = environment.get_template(_TEMPLATE).render(
         start=run.start,
         stop=run.stop,
@@ -143,12 +145,12 @@ def _devices(start: Mapping[str, Any]) -> dict[str, Any]:
     return _mapping(start, "devices") or named
 
 
-def _results(run: RunData) -> tuple[list[Value], str]:
+def _results(run: RunData, related: Related | None) -> tuple[list[Value], str]:
     """Give the figures of merit, or why there are none."""
     if FIGURES_KEY not in run.start:
         return [], "This plan has no figures of merit."
     try:
-        found = list(figures_of_merit(run).values())
+        found = list(figures_of_merit(run, related).values())
     except Exception as error:
         logger.warning("run %s: no figures of merit: %s", run.start["uid"], error)
         return [], f"The figures of merit could not be computed: {type(error).__name__}: {error}."

@@ -6,6 +6,8 @@ import keyword
 import shlex
 from typing import Any
 
+from ssblab.results import MEMBER_KEY
+
 __all__ = ["command_line", "ipython_lines"]
 
 
@@ -13,7 +15,8 @@ def command_line(start: dict[str, Any]) -> str | None:
     """Give the command that repeats a run; None if its start document does not hold the arguments."""
     if not _is_repeatable(start):
         return None
-    pairs = {**_sample(start), **start["arguments"], **start.get("devices", {})}
+    samples = {key: ",".join(names) for key, names in _samples(start).items()}
+    pairs = {**samples, **start["arguments"], **start.get("devices", {})}
     words = [f"{key}={shlex.quote(str(value))}" for key, value in pairs.items()]
     return " ".join(["ssblab run", start["plan_name"], *words, "--station", shlex.quote(start["station"])])
 
@@ -22,7 +25,10 @@ def ipython_lines(start: dict[str, Any]) -> str | None:
     """Give what to type to repeat a run from a prompt; None as for `command_line`."""
     if not _is_repeatable(start):
         return None
-    arguments = {key: f"s.samples[{name!r}]" for key, name in _sample(start).items()}
+    records = {key: [f"s.samples[{name!r}]" for name in names] for key, names in _samples(start).items()}
+    arguments = {
+        key: found[0] if key == "sample" else f"[{', '.join(found)}]" for key, found in records.items()
+    }
     arguments |= {key: repr(value) for key, value in start["arguments"].items()}
     arguments |= {key: f"s.devices[{name!r}]" for key, name in start.get("devices", {}).items()}
     lines = [f"    {key}={value}," for key, value in arguments.items()]
@@ -30,12 +36,18 @@ def ipython_lines(start: dict[str, Any]) -> str | None:
     return f"ssblab shell --station {shlex.quote(start['station'])}\n\n{call}"
 
 
-def _sample(start: dict[str, Any]) -> dict[str, str]:
-    return {"sample": start["sample"]["name"]} if "sample" in start else {}
+def _samples(start: dict[str, Any]) -> dict[str, list[str]]:
+    """Names of the sample, or of the samples."""
+    if "samples" in start:
+        return {"samples": start["samples"]}
+    return {"sample": [start["sample"]["name"]]} if "sample" in start else {}
 
 
 def _is_repeatable(start: dict[str, Any]) -> bool:
     """Whether it looks like the start document of a plan of ours: nothing else is put on a command line."""
+    samples = start.get("samples", [])
+    if MEMBER_KEY in start or not (isinstance(samples, list) and all(isinstance(s, str) for s in samples)):
+        return False
     parts = [start.get("arguments"), start.get("devices", {}), start.get("sample", {"name": ""})]
     if not isinstance(start.get("station"), str) or not all(isinstance(part, dict) for part in parts):
         return False

@@ -36,17 +36,28 @@ class Cell(Protocol):
     """What a program needs to know of a cell; a `ssblab.samples.CellSample` says it all."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Sample name."""
+
     @property
-    def capacity_mAh(self) -> float | None: ...
+    def capacity_mAh(self) -> float | None:
+        """Nominal capacity, mAh: what 1C is of."""
+
     @property
-    def area_cm2(self) -> float | None: ...
+    def area_cm2(self) -> float | None:
+        """Electrode area, cm2: what mA/cm2 are of."""
+
     @property
-    def charge_means(self) -> Literal["delithiation", "lithiation"] | None: ...
+    def charge_means(self) -> Literal["delithiation", "lithiation"] | None:
+        """What "charge" does to the working electrode."""
+
     @property
-    def reference(self) -> str | None: ...
+    def reference(self) -> str | None:
+        """Electrode that potentials are against; None of a full cell."""
+
     @property
-    def reference_V_vs_Li(self) -> float | None: ...
+    def reference_V_vs_Li(self) -> float | None:
+        """Potential of the reference, V against Li/Li+."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +146,7 @@ def resolve(program: Program, cell: Cell) -> Resolved:
     return Resolved(Program(steps, limits), cell)
 
 
-def resolve_conditions(
-    conditions: tuple[Condition, ...], cell: Cell, what: str
-) -> tuple[Condition, ...]:
+def resolve_conditions(conditions: tuple[Condition, ...], cell: Cell, what: str) -> tuple[Condition, ...]:
     """Say what limits mean on a cell; errors as in `resolve`."""
     resolver = _Resolver(cell)
     resolved = resolver.conditions(conditions, what)

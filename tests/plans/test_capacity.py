@@ -42,7 +42,9 @@ def test_the_capacity_is_the_hidden_one_and_the_same_from_the_catalog(session):
 
 
 def test_it_remembers_what_was_done_to_the_cell(session):
-    first = done(session, capacity_check(session.samples["std-02"], rate="1C", rest="1 min", log_every="10 min"))
+    first = done(
+        session, capacity_check(session.samples["std-02"], rate="1C", rest="1 min", log_every="10 min")
+    )
     passed_Ah = hidden(session, "std-02").charge_Ah
     assert abs(passed_Ah) > 1e-4
     done(session, capacity_check(session.samples["std-02"], rate="1C", rest="1 min", log_every="10 min"))
