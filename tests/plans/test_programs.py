@@ -1,5 +1,8 @@
 """Programs on channel, chamber and press together: barriers, pauses, ends that only the plan can judge."""
 
+import asyncio
+from itertools import pairwise
+
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
@@ -119,7 +122,7 @@ def test_while_a_condition_does_not_hold_the_step_and_its_clock_stand(session):
 
 def _parts(records, rows):
     edges = np.concatenate([[0], np.cumsum(rows)])
-    return [records.isel(time=slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [records.isel(time=slice(first, end)) for first, end in pairwise(edges)]
 
 
 def test_a_limit_that_does_not_hold_breaks_the_program_off(session):
@@ -207,3 +210,27 @@ def test_a_written_program_is_a_plan_of_its_own(session):
     start = session.run_data(result.uids[0]).start
     assert start["programs"] == [{"section": "program", "text": text}]
     assert start["devices"] == {"channel": "ch_8", "chamber": "chamber"}
+
+
+def test_a_pause_in_the_middle_costs_no_record_and_starts_nothing_twice(session):
+    """The channel goes on while the plan stands still: what it measured meanwhile is fetched afterwards."""
+    rig = on_the_cycler(session, 9)
+    text = "Charge at 1C for 10 min; Rest for 5 min"
+    RE = session.RE
+    session.clock.call_later(
+        250.0, lambda: asyncio.run_coroutine_threadsafe(RE._request_pause_coro(), RE.loop)
+    )
+    program = prepare(rig, text, log_s=30.0)
+    paused = session.run(bpp.run_wrapper(run(program), md={"sample": rig.sample.metadata()}))
+    assert paused.exit_status == "paused"
+    session.clock.sleep(120.0)
+    RE.resume()
+    streams = session.run_data(paused.uids[0]).streams
+    records = streams["primary"]
+    assert streams["steps"]["steps_rows"].values.tolist() == [len(records["time"])]
+    moments = set(zip(records["time"].values.tolist(), records["ch_9_step"].values.tolist(), strict=True))
+    assert len(moments) == len(records["time"])
+    assert np.diff(records["time"].values).max() < 31.0
+    charged = records["ch_9_capacity"].values[records["ch_9_step"].values == 1]
+    assert 1e3 * charged.max() == pytest.approx(8.0 / 6, rel=0.01)
+    assert records["ch_9_step"].values[-1] == 2
