@@ -36,6 +36,7 @@ from ssblab.reports.drawing import (
     line,
 )
 from ssblab.reports.electrode_pictures import electrode_drawings
+from ssblab.reports.pressure_pictures import pressure_drawings
 from ssblab.reports.text import number, rounded
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def drawings(run: RunData) -> list[Drawing]:
         for picture, streams in fitting
         if streams
     ]
-    known += [*cell_drawings(run), *electrode_drawings(run)]
+    known += [*cell_drawings(run), *electrode_drawings(run), *pressure_drawings(run)]
     return known or list(_columns_against_time(run))
 
 

@@ -6,14 +6,6 @@ from plans.capacity import capacity_check, conditioning, cycle, rate_capability
 from ssblab.catalog import run_data
 from ssblab.quantities import BadInput
 from ssblab.results import figures_of_merit
-from ssblab.session import open_session
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with open_session("cells", data=tmp_path_factory.mktemp("cells")) as session:
-        yield session
-        session._filing.catch_up = lambda: True  # takes seconds, and no test looks any more
 
 
 def done(session, plan):

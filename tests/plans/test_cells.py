@@ -11,16 +11,8 @@ from devices.families.cycler_program import CellLimits, Program, Step
 from devices.families.potentiostat import Potentiostat
 from devices.families.techniques import LinearSweep
 from plans.stubs import measure, ocv_then_eis
-from ssblab.session import open_session
 
 HOUR_S = 3600.0
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with open_session("cells", data=tmp_path_factory.mktemp("cells")) as session:
-        yield session
-        session._filing.catch_up = lambda: True  # takes seconds, and no test looks any more
 
 
 def mounted(session, name):

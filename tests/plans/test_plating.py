@@ -9,7 +9,6 @@ from plans.plating import critical_current_density, plating_stripping
 from ssblab.catalog import run_data
 from ssblab.quantities import BadInput
 from ssblab.results import figures_of_merit
-from ssblab.session import open_session
 
 RISING = {
     "currents": "0.3 mA/cm2, 0.6 mA/cm2, 1 mA/cm2",
@@ -17,12 +16,6 @@ RISING = {
     "rest": "30 s",
     "log_every": "10 s",
 }
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with open_session("cells", data=tmp_path_factory.mktemp("cells")) as session:
-        yield session
 
 
 def done(session, plan):

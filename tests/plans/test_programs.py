@@ -10,14 +10,6 @@ import pytest
 from plans.programs import Beside, CellRig, prepare, run
 from plans.steps import run_steps
 from ssblab.quantities import BadInput
-from ssblab.session import open_session
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with open_session("cells", data=tmp_path_factory.mktemp("cells")) as session:
-        yield session
-        session._filing.catch_up = lambda: True  # takes seconds, and no test looks any more
 
 
 def mounted(session, name):

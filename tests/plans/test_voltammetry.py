@@ -9,15 +9,8 @@ from ssblab.catalog import run_data
 from ssblab.quantities import BadInput
 from ssblab.reports.electrode_pictures import electrode_drawings
 from ssblab.results import figures_of_merit
-from ssblab.session import open_session
 
 COARSE = {"resolution": "10 mV", "widen_by": "0.3 V", "rest": "1 min"}
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with open_session("cells", data=tmp_path_factory.mktemp("cells")) as session:
-        yield session
 
 
 def done(session, name, **how):
