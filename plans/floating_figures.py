@@ -1,0 +1,158 @@
+"""Figures of merit of floating: what is left of the capacity, and what leaked while it was held."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plans.capacity_figures import last_check, last_cycle, retention
+from plans.cell_figures import CellRun, gathered
+from ssblab.analysis.common import RECTANGULAR
+from ssblab.analysis.cycling import StepRecord, capacity_retention
+from ssblab.analysis.leakage import HoldFit, fit_hold
+from ssblab.analysis.spectra import arc_resistance
+from ssblab.catalog import RunData
+from ssblab.quantities import BadInput, Value
+
+__all__ = ["fit_of_hold", "floating", "hold_current"]
+
+_REACTION_Hz = (1.0, 1e4)  # of the electrodes: below what relaxes between particles, above diffusion
+_SETTLED = (
+    0.1  # share of a hold that is left out of the fit: what settles first is of another kind, and large
+)
+
+Floats = NDArray[np.float64]
+
+
+def floating(run: RunData) -> list[Value]:
+    """Compute what a floating test gives, as far as it came."""
+    return gathered(run, [last_check, retention, _retentions, _leakages, _resistances])
+
+
+def fit_of_hold(run: CellRun, section: str) -> HoldFit:
+    """Take the current of a held section apart into what settles and what leaks, without its first tenth.
+
+    Raises
+    ------
+    BadInput
+        If too little of it was recorded.
+    """
+    time_s, current_A = hold_current(run, section)
+    return fit_hold(
+        time_s,
+        current_A,
+        current_accuracy_A=_zero_A(run, current_A),
+        current_relative_accuracy=run.accuracy,
+        after_s=_SETTLED * float(time_s[-1]),
+    )
+
+
+def hold_current(run: CellRun, section: str) -> tuple[Floats, Floats]:
+    """Time (s) since a hold began, and current (A), without what was recorded on the way to the voltage.
+
+    Raises
+    ------
+    BadInput
+        If nothing of it was recorded.
+    """
+    steps = _held(run, section)
+    time_s, voltage_V, current_A = (
+        np.concatenate([getattr(step, column) for step in steps])
+        for column in ("time_s", "voltage_V", "current_A")
+    )
+    there = np.abs(voltage_V - np.median(voltage_V)) < run.voltage_accuracy_V
+    # The last record of a step and the first of the next are of one moment.
+    kept = there & (np.diff(time_s, prepend=-math.inf) > 0)
+    return time_s[kept] - time_s[0], current_A[kept]
+
+
+def _held(run: CellRun, section: str) -> list[StepRecord]:
+    steps = [step for step in run.section(section) if step.kind == "hold"]
+    if not steps:
+        raise BadInput(f"{section}: no hold was recorded")
+    return steps
+
+
+def _zero_A(run: CellRun, current_A: Floats) -> float:
+    """Accuracy at zero; of a potentiostat, whose range is at least the largest current."""
+    zero_A: float | None = run.start["current_accuracy_A"]
+    return run.accuracy * float(np.abs(current_A).max()) if zero_A is None else zero_A
+
+
+def _potentials(run: CellRun) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Potentials whose hold has begun, with the end of the names of their figures of merit."""
+    for held in run.start["held_potentials"]:
+        if run.sections(held["sections"][0]):
+            yield held["name"].replace(" ", ""), held
+
+
+def _retentions(run: CellRun) -> Iterable[Value]:
+    for name, held in _potentials(run):
+        before, after = held["check_ups"][0], held["check_ups"][-1]
+        value = capacity_retention(last_cycle(run, before), last_cycle(run, after))
+        definition = f"{value.definition}: {after} over {before}, around {held['name']}"
+        yield replace(value, name=f"capacity_retention_{name}", definition=definition)
+
+
+def _leakages(run: CellRun) -> Iterable[Value]:
+    for name, held in _potentials(run):
+        sections = [section for section in held["sections"] if run.sections(section)]
+        about = f"{held['name']} {run.start['potential_reference']}"
+        yield replace(_passed(run, sections), name=f"hold_charge_{name}")
+        fits = [fit_of_hold(run, section) for section in sections]
+        last = fits[-1].leakage_current
+        yield replace(last, name=f"leakage_current_{name}", definition=f"{last.definition}; {about}")
+        hours = [_hours(run, section) for section in sections]
+        charges = [
+            (hour * fit.leakage_current.value / 1e3, hour * (fit.leakage_current.uncertainty or 0.0) / 1e3)
+            for hour, fit in zip(hours, fits, strict=True)
+        ]
+        yield Value(
+            f"leakage_charge_{name}",
+            math.fsum(charge for charge, _ in charges),
+            "mAh",
+            math.fsum(uncertainty for _, uncertainty in charges),
+            f"leakage current times time, of {math.fsum(hours):.4g} h of holds; {last.definition}; {about}",
+        )
+
+
+def _passed(run: CellRun, sections: Iterable[str]) -> Value:
+    """Charge that passed in holds, with the sign of the current."""
+    steps = [step for section in sections for step in _held(run, section)]
+    charge_mAh = math.fsum(math.copysign(step.passed_mAh, step.current_A.mean()) for step in steps)
+    hours = math.fsum(_hours(run, section) for section in sections)
+    zero_mAh = 1e3 * hours * max(_zero_A(run, step.current_A) for step in steps)
+    uncertainty = RECTANGULAR * math.hypot(zero_mAh, run.accuracy * charge_mAh)
+    definition = f"charge passed in {hours:.4g} h of holds, with what settles; uncertain by the instrument"
+    return Value("hold_charge", charge_mAh, "mAh", uncertainty, definition)
+
+
+def _hours(run: CellRun, section: str) -> float:
+    steps = _held(run, section)
+    return float(steps[-1].time_s[-1] - steps[0].time_s[0]) / 3600
+
+
+def _resistances(run: CellRun) -> Iterable[Value]:
+    if not run.spectra:
+        return
+    for name, held in _potentials(run):
+        before, after = (_reaction_resistance(run, held["check_ups"][place]) for place in (0, -1))
+        yield replace(after, name=f"reaction_resistance_{name}")
+        yield Value(
+            f"resistance_change_{name}",
+            after.value - before.value,
+            "ohm",
+            math.hypot(after.uncertainty or 0.0, before.uncertainty or 0.0),
+            f"after minus before {held['name']}: {after.definition}",
+        )
+
+
+def _reaction_resistance(run: CellRun, section: str) -> Value:
+    spectrum = run.spectrum(section)
+    low_Hz, high_Hz = _REACTION_Hz
+    return arc_resistance(spectrum.frequency_Hz, spectrum.z_ohm, from_Hz=low_Hz, to_Hz=high_Hz)
