@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.cell_physics import cell_costs
 from benchmarks.cyclers import cycler_polls
+from benchmarks.floating import floating_costs
 from benchmarks.long_hold import long_holds
 from benchmarks.side_by_side import side_by_side_costs
 from benchmarks.steps import program_checks
@@ -151,6 +152,7 @@ def main() -> None:
     program_checks(console)
     cell_costs(console)
     long_holds(console)
+    floating_costs(console)
     side_by_side_costs(console)
 
 

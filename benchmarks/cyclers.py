@@ -89,7 +89,7 @@ def cycler_polls(console: Console) -> None:
             status.wait()
         started_s = time.perf_counter() - began
         _add(table, "all run, a record a second; fetched every 10 s", *polls(clock, bts, channels))
-        rows = sum(len(list(flyer.collect())) for flyer in flyers)
+        rows = sum(len(flyer.take_rows()) for flyer in flyers)
         began = time.perf_counter()
         with ThreadPoolExecutor(CHANNELS) as pool:
             list(pool.map(lambda channel: channel.stop(), channels))

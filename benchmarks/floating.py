@@ -29,7 +29,7 @@ def floated(station: Station, log_every: str, folder: Path) -> tuple[dict[str, i
     opened = []
     parts["session opened"] = cpu_s(lambda: opened.append(open_session(station, data=folder)))
     with opened[0] as session:
-        parts["catalog opened"] = cpu_s(session.file_documents)
+        parts["catalog opened, once in a session"] = cpu_s(lambda: session.db)
         uids: list[str] = []
         session.RE.subscribe(lambda _, start: uids.append(start["uid"]), "start")
         plan = floating_test(session.samples[SAMPLE], **HOW, log_every=log_every)

@@ -71,10 +71,10 @@ class _Run:
     task: Task
     begin: float
     heard: float  # when the last row came
-    reached: float  # when the instrument last answered
     rows: deque[Row] = field(default_factory=deque)  # not collected yet
     count: int = 0  # of all rows
     done: Future[None] = field(default_factory=Future)
+    lost: float | None = None  # since when the instrument has not answered
     status: Status | None = None
     timer: Timer | None = None
 
@@ -83,7 +83,7 @@ class Flyer:
     """One kind of measurement of a device, as bluesky flies it.
 
     `prepare` takes a task and checks it, `kickoff` starts it in the instrument, `complete` ends when it has
-    ended, `collect` gives one event a row. Data keys begin with the device's name.
+    ended, `collect_pages` gives one event a row. Data keys begin with the device's name.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class Flyer:
         return run.status.follow(run.done)
 
     def describe_collect(self) -> dict[str, dict[str, Any]]:
-        """Describe the events of `collect`; the plan names their stream."""
+        """Describe the events of `collect_pages`; the plan names their stream."""
         source = self.device.source
         described: dict[str, dict[str, Any]] = {}
         for name, column in self.columns.items():
@@ -182,11 +182,14 @@ class Flyer:
                 described[key] = {"source": source, "dtype": "string", "shape": []}
         return described
 
-    def collect(self) -> Iterator[dict[str, Any]]:
-        """Give the rows measured since the last call, one event each."""
-        for row in self.take_rows():
-            data = {f"{self.device.name}_{name}": row.values[name] for name in self.columns}
-            yield {"time": row.time, "data": data, "timestamps": dict.fromkeys(data, row.time)}
+    def collect_pages(self) -> Iterator[dict[str, Any]]:
+        """Give the rows measured since the last call, one event each, as a page: single events cost more."""
+        rows = self.take_rows()
+        if not rows:
+            return
+        times = [row.time for row in rows]
+        data = {f"{self.device.name}_{name}": [row.values[name] for row in rows] for name in self.columns}
+        yield {"time": times, "data": data, "timestamps": dict.fromkeys(data, times)}
 
     def take_rows(self) -> list[Row]:
         """Take the rows measured since the last call out of the flyer."""
@@ -341,7 +344,7 @@ class FlyingDevice(LabDevice):
         self.check_idle()
         now = self.clock.monotonic()
         previous = self._flyer, flyer.run
-        run = _Run(task, begin=now, heard=now, reached=now)
+        run = _Run(task, begin=now, heard=now)
         self._flyer, flyer.run = flyer, run  # rows may come while it starts
         try:
             self.begin(task)
@@ -377,7 +380,7 @@ class FlyingDevice(LabDevice):
             return
         try:
             over = self._listen(run)
-            run.reached = self.clock.monotonic()
+            run.lost = None
             if not over:
                 self._check_progress(run)
                 return
@@ -385,9 +388,10 @@ class FlyingDevice(LabDevice):
                 raise self.refused(f"the measurement ended {self.so_far()}")
             self.read_at_rest()
         except (LinkTimeout, LinkClosed) as error:
-            lost_s = self.clock.monotonic() - run.reached
+            run.lost = self.clock.monotonic() if run.lost is None else run.lost
+            lost_s = self.clock.monotonic() - run.lost
             if lost_s < self.longest_link_loss_s:
-                logger.warning("%s: not reached for %.0f s: %s", self.name, lost_s, error)
+                logger.warning("%s: not reached, tried for %.0f s: %s", self.name, lost_s, error)
                 return
             self._fail(error)
         except Exception as error:

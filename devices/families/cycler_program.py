@@ -15,8 +15,9 @@ __all__ = ["CellLimits", "Program", "Step"]
 _MARGIN_S = 120.0  # for relays to switch, and a cycler to show what it did
 _STEP_S = 2.0  # from the end of a step to the beginning of the next
 _LOOKS = 200  # at a program that takes its longest time
-_SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.5, 60.0
-_DENSE_LOOK_S = 10.0  # records that come more often than this are fetched several at a time
+_SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.5, 300.0
+_DENSE_LOOK_S = 10.0  # records may come more often than it is worth to look
+_RECORDS_A_LOOK = 5  # that are fetched at a time: each exchange costs as much as several records
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ class Program:
         return self.cycles * sum(1.01 * step.end_time_s + _STEP_S for step in self.steps) + _MARGIN_S
 
     def silence_s(self, rows: int) -> float:
-        """Longest time between two records."""
-        return 2.0 * max(map(self.interval_s, self.steps)) + _MARGIN_S
+        """Longest time between two records, as far as looks can tell."""
+        return max(2.0 * max(map(self.interval_s, self.steps)), self.look_s()) + _MARGIN_S
 
     def interval_s(self, step: Step) -> float:
         """Longest time between two records of a step."""
@@ -169,14 +170,14 @@ class Program:
     def look_s(self) -> float:
         """How often to look whether it has given records, or has ended: what that is seen late.
 
-        It is the mean time between its records, where each step counts as having one, but not shorter than
-        10 s, since many are fetched at once, nor longer than 60 s or a 200th of its longest time: a program
-        of many short steps is looked at each 10 s, a hold of days each minute, and a short one more often.
+        It is five times the mean time between its records, where each step counts as having one, but not
+        shorter than 10 s, nor longer than 300 s or a 200th of its longest time: a program of many short steps
+        is looked at each minute, a hold of days each five minutes, and a short one more often.
         """
         rows = sum(max(step.end_time_s / self.interval_s(step), 1.0) for step in self.steps)
         mean_s = sum(step.end_time_s for step in self.steps) / rows
         share_s = max(self.longest_s() / _LOOKS, _SHORTEST_LOOK_S)
-        return min(max(mean_s, _DENSE_LOOK_S), _LONGEST_LOOK_S, share_s)
+        return min(max(_RECORDS_A_LOOK * mean_s, _DENSE_LOOK_S), _LONGEST_LOOK_S, share_s)
 
     def _check(self, number: int, step: Step) -> None:
         largest_A = {"charge": self.limits.charge_A, "discharge": self.limits.discharge_A, "rest": 0.0}[

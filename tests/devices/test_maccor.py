@@ -33,6 +33,7 @@ from sim_devices.physics.cell import Cell
 from sim_devices.wire import FAULTS, Wires
 from ssblab.clock import WallClock
 from ssblab.links import InstrumentError, LinkError, LinkTimeout, ProtocolError, Refusal, WrongInstrument
+from tests.devices.collected import events_of
 
 LIMITS = CellLimits(voltage_min_V=2.9, voltage_max_V=4.2, charge_A=0.02, discharge_A=0.02)
 CHARGE = Step("charge", 7200.0, 0.008, hold_V=4.1, end_current_A=0.0008)
@@ -118,7 +119,7 @@ def rows_of(flyer):
     name = f"{flyer.name}_"
     return [
         {"time": event["time"]} | {key.removeprefix(name): value for key, value in event["data"].items()}
-        for event in flyer.collect()
+        for event in events_of(flyer)
     ]
 
 

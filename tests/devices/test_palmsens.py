@@ -51,6 +51,7 @@ from sim_devices.instruments.palmsens import SimulatedPalmSens, encode_value
 from sim_devices.physics.battery_cell import BatteryCell
 from sim_devices.wire import FAULTS
 from ssblab.links import InstrumentError, LinkError, ProtocolError, Refusal, WrongInstrument
+from tests.devices.collected import events_of
 
 NOISE = 0.002
 SWEEP = ImpedanceSweep(100e3, 0.1, 10, 0.01, 0.5)
@@ -435,7 +436,7 @@ def test_a_plan_takes_spectra_into_streams_of_its_choice(RE, pstat, simulated, c
 def test_each_point_is_measured_at_the_time_it_bears(pstat, cell, clock):
     flyer = start(pstat)
     flyer.complete().wait()
-    times = [event["time"] - 1_700_000_000 for event in flyer.collect()]
+    times = [event["time"] - 1_700_000_000 for event in events_of(flyer)]
     assert times == pytest.approx(cell.asked, abs=0.02)
 
 
@@ -452,15 +453,15 @@ def test_progress_is_told_in_points(pstat):
 def test_points_are_collected_once(pstat):
     flyer = start(pstat)
     flyer.complete().wait()
-    assert len(list(flyer.collect())) == 16
-    assert list(flyer.collect()) == []
+    assert len(events_of(flyer)) == 16
+    assert events_of(flyer) == []
 
 
 def test_a_sweep_is_over_before_anybody_asks(pstat, clock):
     flyer = start(pstat)
     advance(clock, 100)
     flyer.complete().wait(timeout=1)
-    assert len(list(flyer.collect())) == 16
+    assert len(events_of(flyer)) == 16
 
 
 def test_polling_during_a_sweep_does_not_disturb_it(pstat, clock):
@@ -470,7 +471,7 @@ def test_polling_during_a_sweep_does_not_disturb_it(pstat, clock):
     assert pstat.cell.get() == 1
     flyer.complete().wait()
     assert pstat.potential.get() == pytest.approx(2.15, abs=1e-6)
-    assert len(list(flyer.collect())) == 16
+    assert len(events_of(flyer)) == 16
 
 
 def test_a_second_kickoff_is_refused_while_a_sweep_runs(pstat):
@@ -485,7 +486,7 @@ def test_an_overload_is_returned_with_its_status(pstat, cell):
     cell.series_ohm, cell.parallel_ohm = 0.01, 1e-9
     flyer = start(pstat)
     flyer.complete().wait()
-    events = list(flyer.collect())
+    events = events_of(flyer)
     assert {event["data"]["pstat_status"] for event in events} == {"overload"}
     assert events[0]["data"]["pstat_z_real"] > 0.1  # the current was clipped: more than the true 0.01 ohm
 
@@ -494,7 +495,7 @@ def test_an_underload_is_returned_with_its_status(pstat, cell):
     cell.series_ohm = 1e12
     flyer = start(pstat)
     flyer.complete().wait()
-    assert {event["data"]["pstat_status"] for event in flyer.collect()} == {"underload"}
+    assert {event["data"]["pstat_status"] for event in events_of(flyer)} == {"underload"}
 
 
 def test_the_pico_measures_too(clock, wires, cell):
@@ -504,7 +505,7 @@ def test_the_pico_measures_too(clock, wires, cell):
     assert pico.applied_potential.limits == (-1.7, 2.0)
     flyer = start(pico)
     flyer.complete().wait()
-    assert len(list(flyer.collect())) == 16
+    assert len(events_of(flyer)) == 16
     assert pico.current_range.get() == "25 uA"
     pico.link.close()
 
@@ -522,7 +523,7 @@ def test_a_stop_ends_the_sweep_and_switches_the_cell_off(pstat, simulated, clock
     assert pstat.cell.get() == 0
     with pytest.raises(MeasurementStopped, match=r"pstat: the measurement was stopped after \d of 16 points"):
         status.wait()
-    assert 0 < len(list(flyer.collect())) < 16
+    assert 0 < len(events_of(flyer)) < 16
     pstat.make_safe()
 
 
@@ -618,7 +619,7 @@ def test_a_new_sweep_is_not_ended_by_the_trouble_of_the_one_before(pstat, simula
     simulated.mend_wire()
     flyer = start(pstat)
     flyer.complete().wait()
-    assert len(list(flyer.collect())) == 16
+    assert len(events_of(flyer)) == 16
 
 
 def test_a_kickoff_whose_acknowledgement_is_lost_leaves_the_cell_off(pstat, simulated):
@@ -649,7 +650,7 @@ def test_a_serial_line_serves_as_well(clock, wires, simulated):
     pstat.connect()
     flyer = start(pstat)
     flyer.complete().wait()
-    assert len(list(flyer.collect())) == 16
+    assert len(events_of(flyer)) == 16
     assert not simulated.cell_is_on
     pstat.link.close()
 
@@ -659,7 +660,7 @@ def test_a_serial_line_serves_as_well(clock, wires, simulated):
 
 def course(flyer):
     """Time, potential, current and status of the rows that a flyer has, as arrays."""
-    events = list(flyer.collect())
+    events = events_of(flyer)
     data = {key: np.array([event["data"][f"pstat_{key}"] for event in events]) for key in CELL_KEYS}
     return np.array([event["time"] for event in events]), *(data[key] for key in CELL_KEYS)
 
@@ -743,7 +744,7 @@ def on_battery(clock, wires, battery):
 def test_a_galvanostatic_spectrum(on_battery, battery):
     flyer = start(on_battery, GalvanostaticImpedanceSweep(1000.0, 1.0, 5, 1e-3, 0.0, 3.0, 4.2))
     flyer.complete().wait()
-    events = list(flyer.collect())
+    events = events_of(flyer)
     frequency, real, imaginary = (
         np.array([event["data"][f"pstat_{key}"] for event in events])
         for key in ("frequency", "z_real", "z_imag")
@@ -802,11 +803,11 @@ def test_a_thousand_readings_a_second_arrive_in_order(pstat, cell, clock):
     portions = []
     while not status.done:
         advance(clock, 0.5)
-        portions.append(list(flyer.collect()))
+        portions.append(events_of(flyer))
     status.wait()
     events = [event for portion in portions for event in portion]
     assert len(events) == 12_000
-    assert list(flyer.collect()) == []
+    assert events_of(flyer) == []
     assert max(map(len, portions)) <= 700  # they can be handed on while it runs
     times = np.array([event["time"] for event in events])
     current = np.array([event["data"]["pstat_current"] for event in events])
@@ -933,7 +934,7 @@ def test_the_nexus_sees_an_arc_between_100_kHz_and_1_MHz(nexus, cell):
     assert "meas_loop_eis f r i 10m 1M 100m 71i 2150m" in script
     flyer = start(nexus, task)
     flyer.complete().wait()
-    data = [event["data"] for event in flyer.collect()]
+    data = [event["data"] for event in events_of(flyer)]
     frequency = np.array([row["pstat_frequency"] for row in data])
     measured = np.array([row["pstat_z_real"] + 1j * row["pstat_z_imag"] for row in data])
     assert len(data) == 71
@@ -980,7 +981,7 @@ def test_the_nexus_applies_10_V_and_1_A(nexus, cell):
 def test_the_nexus_tells_ranges_of_its_galvanostat(nexus, cell):
     flyer = start(nexus, GalvanostaticImpedanceSweep(1e6, 10.0, 5, 1e-4, 0.0, 0.0, 5.0))
     flyer.complete().wait()
-    rows = [event["data"] for event in flyer.collect()]
+    rows = [event["data"] for event in events_of(flyer)]
     frequency = np.array([row["pstat_frequency"] for row in rows])
     measured = np.array([row["pstat_z_real"] + 1j * row["pstat_z_imag"] for row in rows])
     assert measured == pytest.approx(cell.impedance(frequency), rel=1e-5)
@@ -1040,7 +1041,7 @@ def test_readings_beyond_the_range_are_marked(pstat, simulated, task):
     simulated.break_down("over_range")
     with contextlib.suppress(InstrumentError):  # where the current has a limit, it is reached
         flyer.complete().wait()
-    statuses = {event["data"]["pstat_status"] for event in flyer.collect()}
+    statuses = {event["data"]["pstat_status"] for event in events_of(flyer)}
     assert statuses <= {"overload", "ok"}
     assert "overload" in statuses
 

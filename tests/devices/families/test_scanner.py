@@ -7,6 +7,7 @@ from ophyd.utils import LimitError
 
 from devices.families.scanner import Scan, ScannedChannel, Scanner, worst
 from devices.keysight_daq import KeysightDaq
+from tests.devices.collected import events_of
 
 WALL = {"at": 102, "quantity": "temperature", "thermocouple": "K"}
 POSITIVE = {"at": 101, "quantity": "voltage"}
@@ -159,7 +160,7 @@ def test_a_scan_gives_one_row_each_with_all_channels_and_their_quality(scanner):
     flyer.prepare(task).wait()
     flyer.kickoff().wait()
     flyer.complete().wait()
-    events = list(flyer.collect())
+    events = events_of(flyer)
     assert len(events) == 3
     assert events[0]["data"]["daq_positive"] == 3.7
     assert math.isnan(events[0]["data"]["daq_wall"])
