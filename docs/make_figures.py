@@ -1,18 +1,28 @@
 """Draw the figures of the simulated laboratory: `python docs/make_figures.py` writes docs/figures/*.png.
 
-Lines are what the models give; points are what others have published, as the tests check it.
+Lines are what the models give; points are what others have published, as the tests check it. Those of an
+experiment are drawn from a run of it. With names, only those are drawn: `python docs/make_figures.py rates`.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from plans.cell_figures import CellRun
+from plans.floating import floating_test
+from plans.floating_figures import hold_current
+from plans.lots import lot_qualification
+from plans.member_figures import members_of
+from plans.pressure import pressure_sweep_conductivity, thickness_cycling
+from plans.pressure_figures import pellet_points
 from sim_devices.physics.cell import Cell
 from sim_devices.physics.contact import LITHIUM_CONTACT, Contact
 from sim_devices.physics.electrolyte import MATERIALS, Electrolyte
@@ -21,6 +31,11 @@ from sim_devices.physics.open_circuit import open_circuit
 from sim_devices.physics.powder import PowderSample
 from sim_devices.physics.random_walk import OBSTACLE_FRACTIONS, effective_conductivity
 from ssblab.clock import VirtualClock
+from ssblab.reports.drawing import BLUE, TimeAxis
+from ssblab.reports.member_pictures import draw_lot
+from ssblab.reports.pressure_pictures import draw_compaction, draw_course
+from ssblab.results import figures_of_merit
+from ssblab.session import open_session
 
 FOLDER = Path(__file__).parent / "figures"
 CAPACITY_Ah = 0.008
@@ -178,26 +193,88 @@ def heating(axes: Axes) -> None:
     axes.legend()
 
 
+def floating_run(axes: Axes) -> None:
+    """Current of a floating test, as the cycler recorded it, at two potentials."""
+    with TemporaryDirectory() as folder, open_session("cells", data=folder) as session:
+        plan = floating_test(
+            session.samples["ncm-in-li-01"], potential="4.25 V, 4.55 V", hold="5 d", rate="0.5C",
+            log_every="10 min",
+        )  # fmt: skip
+        (uid,) = session.run(plan).uids
+        run = session.run_data(uid)
+    values = figures_of_merit(run)
+    for held in run.start["held_potentials"]:
+        name = held["name"].replace(" ", "")
+        time_s, current_A = hold_current(CellRun(run), held["sections"][0])
+        kept = 100 * values[f"capacity_retention_{name}"].value
+        label = f"{held['name']} vs Li/Li$^+$: {kept:.1f} % of the capacity kept"
+        (line,) = axes.loglog(time_s[1:] / HOUR_S, 1e6 * current_A[1:], label=label)
+        axes.axhline(values[f"leakage_current_{name}"].value, color=line.get_color(), lw=0.8, ls="--")
+    axes.set(xlabel="time of the hold / h", ylabel="current / uA", ylim=(3e-3, 3e5))
+    axes.legend()
+
+
+def lot(axes: Axes) -> None:
+    """Discharge of the cells of a lot, all at once on their channels: one is small, one has a micro-short."""
+    with TemporaryDirectory() as folder, open_session("cells", data=folder) as session:
+        samples = [sample for sample in session.samples.values() if sample.lot_id == "gen-1-2.1-b"]
+        how = {"rate": "0.5C", "rest": "5 min", "watch": "3 h", "log_every": "5 min"}
+        result = session.run(lot_qualification(samples, **how))
+        members = members_of(session.run_data(result.uids[0]), session.run_data)
+    draw_lot(axes, members, result.results)
+
+
+def pressure_sweep(axes: Axes) -> None:
+    """Conductivity and porosity of a powder under pressure, as the plan measures them."""
+    with TemporaryDirectory() as folder, open_session("cells", data=folder) as session:
+        plan = pressure_sweep_conductivity(
+            session.samples["argyrodite-powder-01"], pressures="20 MPa, 50 MPa, 100 MPa, 200 MPa, 330 MPa",
+            ways="rising and falling", dwell="1 min", true_density="1.87 g/cm3",
+        )  # fmt: skip
+        (uid,) = session.run(plan).uids
+        draw_compaction(axes, pellet_points(session.run_data(uid)))
+
+
+def thickness(axes: Axes) -> None:
+    """Thickness and voltage of a cell in the press, as the plan measures them."""
+    how = {"rate": "5C", "cut_off": "1C", "rest": "1 min", "dwell": "30 s", "log_every": "10 s"}
+    with TemporaryDirectory() as folder, open_session("cells", data=folder) as session:
+        plan = thickness_cycling(session.samples["std-press-01"], pressure="5 MPa", cycles=1, **how)
+        (uid,) = session.run(plan).uids
+        run = CellRun(session.run_data(uid))
+    time = TimeAxis(float(run.steps[0].time_s[0]), float(run.steps[-1].time_s[-1]))
+    draw_course(axes, run, "thickness", time)
+    axes.set(xlabel=f"time / {time.unit}")
+    other = axes.twinx()
+    for step in run.steps:
+        other.plot(time(step.time_s), step.voltage_V, color=BLUE)
+    other.set_ylabel("voltage / V", color=BLUE)
+
+
 FIGURES: dict[str, Callable[[Axes], None]] = {
     "open-circuit": open_circuit_potentials,
     "rates": rates,
     "bond-levels": spectra,
     "floating": floating,
+    "floating-test": floating_run,
     "temperature": temperatures,
     "lithium-contact": contacts,
     "powder": powders,
     "random-walk": walks,
     "moist-air": moist_air,
     "vacuum-heating": heating,
+    "pressure-sweep": pressure_sweep,
+    "thickness": thickness,
+    "lot": lot,
 }
 
 
 def main() -> None:
-    """Write all figures."""
+    """Write all figures, or those that are named."""
     FOLDER.mkdir(exist_ok=True)
-    for name, draw in FIGURES.items():
+    for name in sys.argv[1:] or FIGURES:
         figure = Figure(figsize=(5.0, 3.4), layout="constrained")
-        draw(figure.subplots())
+        FIGURES[name](figure.subplots())
         figure.savefig(FOLDER / f"{name}.png", dpi=110, metadata={"Software": None})
 
 

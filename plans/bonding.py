@@ -263,7 +263,7 @@ def _one_by_one(
             figures=f"{_FIGURES}:cell",
             md={MEMBER_KEY: uids[0], "charges": cell.charges},
         )
-        yield from member(set_run_key_wrapper(study, sample.name), sample.name, "members", channel.clock)
+        yield from member(set_run_key_wrapper(study, sample.name), sample.name, channel.clock)
 
 
 def _mount(sample: CellSample, place: str, *, is_shared: bool) -> PlanGenerator:

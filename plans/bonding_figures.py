@@ -13,6 +13,7 @@ import numpy as np
 
 from plans.capacity_figures import cycle_figures, last_cycle
 from plans.cell_figures import CellRun, gathered
+from plans.member_figures import members_of
 from plans.resistance_figures import resistances_of_spectrum, resistances_of_state, trust
 from ssblab.analysis.cycling import StepRecord, charge_capacity, discharge_capacity
 from ssblab.catalog import RunData
@@ -42,14 +43,10 @@ def cell(run: RunData) -> list[Value]:
 def campaign(run: RunData, related: Related) -> list[Value]:
     """Compare the bond levels: means of their cells, and these over that of the bonded level."""
     by_level: defaultdict[str, defaultdict[str, list[Value]]] = defaultdict(lambda: defaultdict(list))
-    members = run.streams["members"]
-    for uid in members["members_run"].values.tolist():
-        if not uid:
-            continue
-        member = related(uid)
-        for value in cell(member):
-            if value.name.startswith(_SHOWN):
-                by_level[member.start["sample"]["bond_level"]][value.name].append(value)
+    for member in members_of(run, related):
+        for value in member.results.values():
+            if member.run is not None and value.name.startswith(_SHOWN):
+                by_level[member.run.start["sample"]["bond_level"]][value.name].append(value)
     levels = {
         level: {name: _mean(values) for name, values in found.items()} for level, found in by_level.items()
     }

@@ -10,7 +10,9 @@ from plans.marks import Marks
 from ssblab.clock import Clock
 from ssblab.guard import in_place
 
-__all__ = ["member", "noting_runs"]
+__all__ = ["STREAM", "member", "noting_runs"]
+
+STREAM = "members"
 
 
 def noting_runs(plan: PlanGenerator, uids: list[str]) -> PlanGenerator:
@@ -25,14 +27,14 @@ def noting_runs(plan: PlanGenerator, uids: list[str]) -> PlanGenerator:
     return (yield from in_place(plan, note))
 
 
-def member(plan: PlanGenerator, sample: str, stream: str, clock: Clock) -> PlanGenerator:
+def member(plan: PlanGenerator, sample: str, clock: Clock) -> PlanGenerator:
     """Run the plan of one sample, and note in the run around it which run it was and how it ended.
 
-    The event in the stream has `sample`, `run` (its uid; "" if none was opened), `exit_status` and `reason`.
-    What the plan raises is raised after that.
+    The event in the stream `members` has `sample`, `run` (its uid; "" if none was opened), `exit_status` and
+    `reason`. What the plan raises is raised after that.
     """
     uids: list[str] = []
-    marks = Marks(stream, clock, {})  # of its own: others may write theirs at the same time
+    marks = Marks(STREAM, clock, {})  # of its own: others may write theirs at the same time
 
     def note(exit_status: str, reason: str) -> PlanGenerator:
         uid = uids[0] if uids else ""
@@ -41,9 +43,8 @@ def member(plan: PlanGenerator, sample: str, stream: str, clock: Clock) -> PlanG
     try:
         yield from noting_runs(plan, uids)
     except RunEngineControlException as end:
-        yield from note(
-            getattr(end, "exit_status", "fail"), ""
-        )  # the session knows why, and says so in the stop documents
+        # The session knows why, and says so in the stop documents.
+        yield from note(getattr(end, "exit_status", "fail"), "")
         raise
     except Exception as error:
         yield from note("fail", str(error) or type(error).__name__)

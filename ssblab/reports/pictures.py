@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from plans.moisture_figures import MoistureRun
 from ssblab.analysis.impedance import CircuitFit, fit_circuit
 from ssblab.catalog import RunData
-from ssblab.quantities import BadInput, parse
+from ssblab.quantities import BadInput, Value, parse
 from ssblab.reports.cell_pictures import cell_drawings
 from ssblab.reports.drawing import (
     BLUE,
@@ -36,8 +36,10 @@ from ssblab.reports.drawing import (
     line,
 )
 from ssblab.reports.electrode_pictures import electrode_drawings
+from ssblab.reports.member_pictures import member_drawings
 from ssblab.reports.pressure_pictures import pressure_drawings
 from ssblab.reports.text import number, rounded
+from ssblab.results import Related
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,8 +80,17 @@ class _Picture:
         return [name for name in self.streams if name in recorded and names <= set(run.streams[name])]
 
 
-def drawings(run: RunData) -> list[Drawing]:
-    """Draw all pictures that a run has the data for; one that fails does not keep the others away."""
+def drawings(run: RunData, related: Related | None = None, results: Sequence[Value] = ()) -> list[Drawing]:
+    """Draw all pictures that a run has the data for; one that fails does not keep the others away.
+
+    Parameters
+    ----------
+    run : RunData
+    related : callable, optional
+        Reads other runs, for a run that is about several.
+    results : sequence of Value
+        Figures of merit of the run, for the same.
+    """
     fitting = [(picture, picture.streams_in(run)) for picture in _PICTURES]
     known = [
         drawing(picture.name, picture.title, (WIDTH_IN, picture.height_in), _drawer(picture, run, streams))
@@ -87,6 +98,8 @@ def drawings(run: RunData) -> list[Drawing]:
         if streams
     ]
     known += [*cell_drawings(run), *electrode_drawings(run), *pressure_drawings(run)]
+    if related is not None:
+        known += member_drawings(run, related, {value.name: value for value in results})
     return known or list(_columns_against_time(run))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from plans.bonding import bonding_campaign
 from ssblab.quantities import BadInput
+from ssblab.reports.pictures import drawings
 from ssblab.results import MEMBER_KEY, figures_of_merit
 
 LEVELS = ("a", "b", "c")
@@ -83,6 +84,13 @@ def test_each_cell_has_a_run_of_its_own(session, campaign):
     ends = [run.stop["time"] for run in members]
     begins = [run.start["time"] for run in members]
     assert all(begin >= end for begin, end in zip(begins[1:], ends[:-1], strict=True))
+
+
+def test_the_levels_are_drawn_beside_each_other(session, campaign):
+    whole = session.run_data(campaign.uids[0])
+    (picture,) = drawings(whole, session.run_data, list(campaign.results.values()))
+    assert (picture.name, bool(picture.svg)) == ("levels", True)
+    assert "charge at 6C" in picture.caption
 
 
 def test_results_are_the_same_from_stored_runs(session, campaign):

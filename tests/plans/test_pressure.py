@@ -15,6 +15,7 @@ from plans.pressure import (
 from sim_devices.physics.random_walk import effective_conductivity
 from ssblab.catalog import run_data
 from ssblab.quantities import BadInput
+from ssblab.reports.pressure_pictures import pressure_drawings
 from ssblab.results import figures_of_merit
 
 FAST = {"rate": "5C", "rest": "30 s", "dwell": "10 s", "log_every": "10 s"}
@@ -87,6 +88,7 @@ def test_a_powder_in_the_press(session, record_property):
     assert result.results["conductivity"].unit == "S/cm"
 
     stored = run_data(session.db[result.uids[0]])
+    assert [(one.name, bool(one.svg)) for one in pressure_drawings(stored)] == [("compaction", True)]
     assert figures_of_merit(stored)["conductivity"] == result.results["conductivity"]
     assert {"press", "points", "impedance", "spectra", "environment"} <= set(stored.streams)
     assert frame(session).true_force_N() == 0.0  # and released
@@ -147,7 +149,9 @@ def test_a_cell_swells_by_about_2_percent_in_the_press(session, record_property)
     um = result.results["thickness_change_um"].value
     cell = session.laboratory.things["pressed"].cell
     assert um / share.value == pytest.approx(cell.thickness_um(), rel=0.02)
-    press = session.run_data(result.uids[0]).streams["press"]
+    run = session.run_data(result.uids[0])
+    assert [(one.name, bool(one.svg)) for one in pressure_drawings(run)] == [("press", True)]
+    press = run.streams["press"]
     assert press["press_pressure"].values == pytest.approx(5.0, rel=0.03)  # it was constant
 
 

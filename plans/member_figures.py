@@ -1,0 +1,53 @@
+"""Members of a run that is about many: how each ended, its run, and its figures of merit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from plans.members import STREAM
+from ssblab.catalog import RunData
+from ssblab.quantities import Value
+from ssblab.results import Related, figures_of_merit
+
+__all__ = ["Member", "members_of"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One sample of many.
+
+    Attributes
+    ----------
+    name : str
+        Of the sample.
+    run : RunData or None
+        None if it never opened a run.
+    exit_status, reason : str
+        How its run ended.
+    results : dict
+        Its figures of merit; empty if it did not come to its end.
+    """
+
+    name: str
+    run: RunData | None
+    exit_status: str
+    reason: str
+    results: Mapping[str, Value]
+
+
+def members_of(run: RunData, related: Related) -> list[Member]:
+    """Read the members of a run, those that are done, by name."""
+    stream = run.streams.get(STREAM)
+    if stream is None:
+        return []
+    keys = ("sample", "run", "exit_status", "reason")
+    columns = [stream[f"{STREAM}_{key}"].values.tolist() for key in keys]
+    found = [_member(related, *row) for row in zip(*columns, strict=True)]
+    return sorted(found, key=lambda member: member.name)
+
+
+def _member(related: Related, name: str, uid: str, exit_status: str, reason: str) -> Member:
+    run = related(uid) if uid else None
+    results = figures_of_merit(run) if run is not None and exit_status == "success" else {}
+    return Member(name, run, exit_status, reason, results)
