@@ -14,7 +14,6 @@ from devices.families.climate_chamber import ClimateChamber
 from devices.families.potentiostat import Potentiostat
 from devices.three_electrode_cell import ThreeElectrodeCell
 from plans.arguments import AmountIn, PlanGenerator, Quantity, describe_arguments, plan, written
-from plans.capacity import cycle_text, half_cycle
 from plans.cell_runs import (
     RATE,
     Cycles,
@@ -36,11 +35,9 @@ from plans.resistance import (
     StateOfCharge,
     To,
     discharged_mAh,
-    pulse_text,
-    spectrum_text,
-    state_text,
 )
 from plans.stubs import plain_failures
+from plans.texts import cycle_text, half_cycle, pulse_text, spectrum_text, state_text
 from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY, MEMBER_KEY
 from ssblab.samples import CellSample

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from devices.families.climate_chamber import ClimateChamber
 from plans.arguments import FROM_STATION, AmountIn, PlanGenerator, Quantity, Text, plan, written
@@ -18,6 +18,7 @@ from plans.cell_runs import (
     in_order,
 )
 from plans.programs import CellRig, Prepared, Source, prepare
+from plans.texts import cycle_text, half_cycle
 from ssblab.samples import CellSample
 from ssblab.steps import Amount
 
@@ -26,9 +27,6 @@ __all__ = [
     "conditioning",
     "conditioning_programs",
     "cycle",
-    "cycle_text",
-    "end_voltage",
-    "half_cycle",
     "micro_short_limits",
     "rate_capability",
 ]
@@ -260,52 +258,3 @@ def micro_short_limits(
         "open_circuit_decay_mV_h": [decay_suspect, decay_reject],
         "coulombic_efficiency": [efficiency_suspect / 100, efficiency_reject / 100],
     }
-
-
-def half_cycle(
-    sample: CellSample,
-    direction: Literal["charge", "discharge"],
-    at: Amount,
-    to: Amount | None = None,
-    cut_off: Amount | None = None,
-) -> str:
-    """Write a charge or discharge to its end, which is held if a current is given at which that ends."""
-    voltage = end_voltage(sample, direction, to).text()
-    if cut_off is None:
-        return f"{direction.capitalize()} at {at.text()} until {voltage}"
-    return f"{direction.capitalize()} at {at.text()} to {voltage} and hold until {cut_off.text()}"
-
-
-def end_voltage(
-    sample: CellSample, direction: Literal["charge", "discharge"], to: Amount | None = None
-) -> Amount:
-    """Give the voltage where a charge or discharge ends: as given, or the sample's own limit on that side."""
-    if to is not None:
-        return to
-    upwards = (direction == "charge") == (sample.charge_means == "delithiation")
-    return Amount(sample.voltage_max_V if upwards else sample.voltage_min_V, "V")
-
-
-def cycle_text(
-    sample: CellSample,
-    *,
-    charge_at: Amount,
-    discharge_at: Amount,
-    rest_s: float,
-    cut_off: Amount | None = None,
-    cycles: int = 1,
-    charge_to: Amount | None = None,
-    discharge_to: Amount | None = None,
-    first: Literal["charge", "discharge"] = "charge",
-) -> str:
-    """Write cycles of charge, rest, discharge, rest as a program; a held voltage is that of the charge."""
-    halves = [
-        half_cycle(sample, "charge", charge_at, charge_to, cut_off),
-        half_cycle(sample, "discharge", discharge_at, discharge_to),
-    ]
-    if first == "discharge":
-        halves.reverse()
-    lines = [line for half in halves for line in (half, f"Rest for {rest_s!r} s")]
-    if cycles == 1:
-        return "\n".join(lines)
-    return f"Repeat {cycles} times:\n" + "\n".join(f"    {line}" for line in lines)

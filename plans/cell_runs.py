@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from bluesky.preprocessors import finalize_wrapper, run_wrapper
@@ -23,6 +23,7 @@ __all__ = [
     "VoltageLimit",
     "at_temperature",
     "cell_run",
+    "check_once",
     "check_temperature",
     "in_order",
 ]
@@ -117,3 +118,9 @@ def check_temperature(rig: CellRig, temperature_C: float | None) -> None:
         raise BadInput(
             f"temperature={temperature_C:g} degC: {rig.chamber.name} goes from {low_C:g} to {high_C:g} degC"
         )
+
+
+def check_once(name: str, written: Sequence[str]) -> None:
+    """Refuse an argument of several in which one is there twice."""
+    if twice := [text for text in written if written.count(text) > 1]:
+        raise BadInput(f"{name}: {twice[0]} is there twice; give each once")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import Annotated, Any
 from devices.families.climate_chamber import ClimateChamber
 from devices.families.potentiostat import Potentiostat
 from plans.arguments import FROM_STATION, AmountIn, PlanGenerator, Quantity, Text, plan, written
-from plans.capacity import cycle_text, half_cycle
 from plans.cell_runs import (
     RATE,
     LogEvery,
@@ -23,11 +21,12 @@ from plans.cell_runs import (
     in_order,
 )
 from plans.programs import CellRig, Source, prepare
+from plans.texts import cycle_text, half_cycle, hold_text, survey_text
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
 from ssblab.steps import Amount, Hold
 
-__all__ = ["floating_test", "hold_text"]
+__all__ = ["floating_test"]
 
 Potentials = Annotated[
     tuple[Amount, ...],
@@ -48,9 +47,7 @@ Spectra = Annotated[
 _LITHIUM = "Li/Li+"
 _TERMINALS = "between the terminals"
 
-#: Until when after the beginning of a hold there is a record how often, s: some hundred in each decade.
-_SPACING = ((60.0, 1.0), (600.0, 10.0), (7200.0, 60.0), (72000.0, 600.0), (math.inf, 3600.0))
-_HIGHEST_Hz = 1e6
+_LOWEST_Hz = 0.1
 
 
 @plan
@@ -106,7 +103,7 @@ def floating_test(
     check_text = cycle_text(sample, charge_at=rate, discharge_at=rate, cut_off=cut_off, **halves)
     if spectra == "yes" or (spectra == "auto" and isinstance(channel, Potentiostat)):
         charge, rested, *others = check_text.splitlines()
-        check_text = "\n".join([charge, rested, _spectrum_text(channel), *others])
+        check_text = "\n".join([charge, rested, survey_text(channel, _LOWEST_Hz), *others])
     check = prepare(rig, check_text, log_s=log_every)
     parts_s = _parts_s(hold, check_every)
 
@@ -145,33 +142,6 @@ def floating_test(
     )
 
 
-def hold_text(potential: Amount, hold_s: float, log_every_s: float, *, even: bool = False) -> str:
-    """Write a hold as steps that follow each other, with records that become less frequent.
-
-    Parameters
-    ----------
-    potential : Amount
-    hold_s : float
-        All steps together.
-    log_every_s : float
-        Longest interval of records.
-    even : bool
-        One step with `log_every_s` throughout.
-    """
-    spacing = ((math.inf, log_every_s),) if even else _SPACING
-    ends_s = [min(end_s, hold_s) for end_s, _ in spacing]
-    steps = [
-        (end_s - begin_s, min(interval_s, log_every_s))
-        for begin_s, end_s, (_, interval_s) in zip([0.0, *ends_s], ends_s, spacing, strict=False)
-        if end_s > begin_s
-    ]
-    lines = []
-    for interval_s, alike in itertools.groupby(steps, key=lambda step: step[1]):
-        duration_s = math.fsum(duration_s for duration_s, _ in alike)
-        lines.append(f"Hold at {potential.text()} for {duration_s!r} s ({interval_s!r} s period)")
-    return "\n".join(lines)
-
-
 def _against(sample: CellSample, potential: Amount) -> Amount:
     """Say against what a potential is: that of a half cell which does not say it is against Li/Li+."""
     return potential if sample.reference is None else replace(potential, vs=potential.vs or _LITHIUM)
@@ -199,13 +169,6 @@ def _parts_s(hold_s: float, check_every_s: float | None) -> list[float]:
     """Held time up to each check-up, in equal parts."""
     parts = 1 if check_every_s is None else math.ceil(hold_s / check_every_s)
     return [hold_s / parts] * parts
-
-
-def _spectrum_text(channel: Source) -> str:
-    highest_Hz = _HIGHEST_Hz
-    if isinstance(channel, Potentiostat):
-        highest_Hz = min(highest_Hz, channel.sweep_frequency.limits[1])
-    return f"EIS from {highest_Hz!r} Hz to 0.1 Hz at 10 mV, 10 points per decade"
 
 
 def _current_accuracy_A(channel: Source) -> float | None:

@@ -27,7 +27,6 @@ from plans.arguments import (
     plan,
     written,
 )
-from plans.capacity import cycle_text, end_voltage, half_cycle
 from plans.cell_runs import (
     RATE,
     Cycles,
@@ -43,6 +42,7 @@ from plans.marks import Marks
 from plans.programs import Beside, CellRig, Source, prepare, run
 from plans.spectra import checked_spectrum
 from plans.stubs import log_for, make_safe, move, plain_failures
+from plans.texts import cycle_text, discharge_text, half_cycle, survey_text
 from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY
 from ssblab.samples import CellSample, ElectrolyteSample
@@ -90,8 +90,7 @@ Thickness = Annotated[
 _FIGURES = "plans.pressure_figures"
 _TOLERANCE = 0.02  # of a pressure
 _UNLOADED_kN = 0.02  # below this nothing is pressed, whatever the load cell's zero has drifted by
-_BEFORE_S, _BEFORE_LOG_S = 60.0, 10.0  # rest before a discharge through which its open circuit is drawn
-_PULSE_S, _PULSE_LOG_S = 12.0, 1.0  # beginning of a discharge: its resistance after 10 s
+_LOWEST_Hz = 1.0  # of the spectra of cells
 _READ_TIMEOUT_S = 600.0  # a device's own timeout comes first
 
 
@@ -161,11 +160,8 @@ def pressure_sweep_cycling(
             _hold_text(pressure_MPa, dwell),
             half_cycle(sample, "charge", rate, charge_to, cut_off),
             f"Rest for {rest!r} s",
-            *([_spectrum_text(channel)] if with_spectra else []),
-            f"Rest for {_BEFORE_S!r} s ({_BEFORE_LOG_S!r} s period)",
-            f"Discharge at {rate.text()} for {_PULSE_S!r} s or until "
-            f"{end_voltage(sample, 'discharge', discharge_to).text()} ({_PULSE_LOG_S!r} s period)",
-            half_cycle(sample, "discharge", rate, discharge_to),
+            *([survey_text(channel, _LOWEST_Hz)] if with_spectra else []),
+            discharge_text(sample, rate, discharge_to),
             f"Rest for {rest!r} s",
         ]
         programs[_section(pressure_MPa, way)] = prepare(rig, "\n".join(lines), log_s=log_every)
@@ -378,13 +374,6 @@ def _of_points(points: Sequence[tuple[float, str]]) -> list[dict[str, Any]]:
 
 def _hold_text(pressure_MPa: float, dwell_s: float) -> str:
     return f"Hold pressure at {pressure_MPa!r} MPa within {100 * _TOLERANCE:g} % for {dwell_s!r} s"
-
-
-def _spectrum_text(channel: Source) -> str:
-    highest_Hz = 1e6
-    if isinstance(channel, Potentiostat):
-        highest_Hz = min(highest_Hz, channel.sweep_frequency.limits[1])
-    return f"EIS from {highest_Hz!r} Hz to 1 Hz at 10 mV, 10 points per decade"
 
 
 def _check_limits(

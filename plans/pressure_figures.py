@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from plans.capacity_figures import cycle_figures, last_cycle
 from plans.cell_figures import CellRun, gathered
-from plans.resistance_figures import pulses_of
+from plans.resistance_figures import resistance_of_discharge
 from ssblab.analysis.common import uncertainty_of
 from ssblab.analysis.compaction import conductivity_exponent, hysteresis, pellet_conductivity, porosity
 from ssblab.analysis.cycling import StepRecord, discharge_capacity
-from ssblab.analysis.resistance import pulse_resistance
 from ssblab.analysis.spectra import ohmic_resistance, polarisation_resistance
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
@@ -29,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-_PULSE_S = 10.0
 _MEAN_S = 120.0  # of the end of a rest, over which thickness and pressure are averaged
 
 
@@ -200,15 +198,8 @@ def _of_section(run: CellRun, section: str) -> Iterator[Value]:
     if any(step.kind == "discharge" for step in steps) and steps[-1].kind == "rest":
         value = discharge_capacity(steps, current_relative_accuracy=run.accuracy)
         yield replace(value, definition=f"{value.definition}; {at}")
-    for pulse in pulses_of(run, section)[:1]:
-        found = pulse_resistance(
-            pulse,
-            after_s=(_PULSE_S,),
-            voltage_resolution_V=run.start["voltage_resolution_V"],
-            current_relative_accuracy=run.accuracy,
-        )
-        for value in found.values():
-            yield replace(value, definition=f"{value.definition}; of the charged cell, {at}")
+    for value in resistance_of_discharge(run, section):
+        yield replace(value, definition=f"{value.definition}; of the charged cell, {at}")
     for spectrum in [one for one in run.spectra if one.section == section][-1:]:
         flag = f"; FLAGGED: {spectrum.reasons}" if spectrum.verdict == "flag" else ""
         for resistance in (ohmic_resistance, polarisation_resistance):

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from devices.families.climate_chamber import ClimateChamber
 from devices.families.potentiostat import Potentiostat
 from plans.arguments import FROM_STATION, AmountIn, PlanGenerator, Quantity, Text, plan, written
-from plans.capacity import end_voltage, half_cycle
 from plans.cell_runs import (
     RATE,
     LogEvery,
@@ -17,10 +16,12 @@ from plans.cell_runs import (
     VoltageLimit,
     at_temperature,
     cell_run,
+    check_once,
     check_temperature,
 )
 from plans.marks import Marks
 from plans.programs import CellRig, Prepared, Source, prepare, run
+from plans.texts import half_cycle, pulse_text, spectrum_text, state_text
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
 from ssblab.steps import Amount
@@ -36,9 +37,6 @@ __all__ = [
     "discharged_mAh",
     "impedance_at",
     "impedance_spectrum",
-    "pulse_text",
-    "spectrum_text",
-    "state_text",
 ]
 
 StateOfCharge = Annotated[float, Quantity("%", "state of charge", 1, 99)]
@@ -65,8 +63,6 @@ PointsPerDecade = Annotated[int, Quantity("", "frequencies in a decade", 1, 100)
 Amplitude = Annotated[Amount, AmountIn(("V", "A"), "of the alternating voltage or current, root mean square")]
 
 _FIGURES = "plans.resistance_figures"
-# Records before a pulse, through which its open circuit is drawn (ssblab.analysis.resistance.DRIFT_s).
-_BEFORE_S, _BEFORE_LOG_S = 60.0, 5.0
 _STATE_UNITS = {"state_of_charge": "%", "capacity": "mAh", "measured": "1"}
 
 
@@ -108,8 +104,8 @@ def dc_resistance(
     rig = CellRig(sample, channel, chamber)
     check_temperature(rig, temperature)
     arguments = {**locals()}
-    _once("state_of_charge", [f"{share:g} %" for share in state_of_charge])
-    _once("rates", [each.text() for each in rates])
+    check_once("state_of_charge", [f"{share:g} %" for share in state_of_charge])
+    check_once("rates", [each.text() for each in rates])
     programs = _to_full(rig, rate, rest, charge_to, discharge_to, log_every, counted_of)
     moves = _Moves(rig, rate, rest, charge_to, discharge_to, log_every)
     pulses = prepare(
@@ -218,8 +214,8 @@ def impedance_at(
     for each in (temperature, *(temperatures or ())):
         check_temperature(rig, each)
     arguments = {**locals()}
-    _once("states_of_charge", [f"{share:g} %" for share in states_of_charge])
-    _once("temperatures", [f"{each:g} degC" for each in temperatures or ()])
+    check_once("states_of_charge", [f"{share:g} %" for share in states_of_charge])
+    check_once("temperatures", [f"{each:g} degC" for each in temperatures or ()])
     programs = _to_full(rig, rate, rest, charge_to, discharge_to, log_every, counted_of)
     moves = _Moves(rig, rate, rest, charge_to, discharge_to, log_every)
     text = spectrum_text(rest, frequency_from, frequency_to, points_per_decade, amplitude)
@@ -260,56 +256,6 @@ def impedance_at(
             figures=figures,
             md={"states": states, **(md or {})},
         )
-    )
-
-
-def state_text(
-    sample: CellSample,
-    move_mAh: float,
-    rate: Amount,
-    rest_s: float,
-    charge_to: Amount | None = None,
-    discharge_to: Amount | None = None,
-) -> str:
-    """Write how a cell gets (above 0) or loses a charge, not beyond its end voltage, and then rests."""
-    direction, to = ("charge", charge_to) if move_mAh > 0 else ("discharge", discharge_to)
-    end = end_voltage(sample, direction, to)  # type: ignore[arg-type] # one of the two words
-    amount = f"{abs(move_mAh)!r} mAh or {end.text()}"
-    return f"{direction.capitalize()} at {rate.text()} until {amount}\nRest for {rest_s!r} s"
-
-
-def pulse_text(
-    sample: CellSample,
-    rates: Sequence[Amount],
-    pulse_s: float,
-    pulse_log_s: float,
-    rest_s: float,
-    charge_to: Amount | None = None,
-    discharge_to: Amount | None = None,
-) -> str:
-    """Write discharge pulses, each from a rest with close records, each put back, as a program."""
-    full, empty = (
-        end_voltage(sample, "charge", charge_to).text(),
-        end_voltage(sample, "discharge", discharge_to).text(),
-    )
-    lines = []
-    for rate in rates:
-        at, time = rate.text(), f"{pulse_s!r} s"
-        lines += [
-            f"Rest for {_BEFORE_S!r} s ({_BEFORE_LOG_S!r} s period)",
-            f"Discharge pulse at {at} for {time} or until {empty} ({min(pulse_log_s, pulse_s)!r} s period)",
-            f"Rest for {rest_s!r} s",
-            f"Charge at {at} for {time} or until {full}",
-            f"Rest for {rest_s!r} s",
-        ]
-    return "\n".join(lines)
-
-
-def spectrum_text(rest_s: float, from_Hz: float, to_Hz: float, points: int, amplitude: Amount) -> str:
-    """Write a rest and a spectrum as a program."""
-    return (
-        f"Rest for {rest_s!r} s\n"
-        f"EIS from {from_Hz!r} Hz to {to_Hz!r} Hz at {amplitude.text()}, {points} points per decade"
     )
 
 
@@ -392,8 +338,3 @@ def _fill(rig: CellRig, programs: Mapping[str, Prepared], counted_of: str) -> Pl
     yield from run(programs["capacity"], section="capacity", rows=rows)
     yield from run(programs["full charge again"], section="full charge again")
     return discharged_mAh(rig, rows, began)
-
-
-def _once(name: str, written_: Sequence[str]) -> None:
-    if twice := [text for text in written_ if written_.count(text) > 1]:
-        raise BadInput(f"{name}: {twice[0]} is there twice; give each once")

@@ -18,7 +18,15 @@ from ssblab.analysis.spectra import (
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
 
-__all__ = ["pulses", "pulses_of", "resistances_of_spectrum", "resistances_of_state", "spectra", "trust"]
+__all__ = [
+    "pulses",
+    "pulses_of",
+    "resistance_of_discharge",
+    "resistances_of_spectrum",
+    "resistances_of_state",
+    "spectra",
+    "trust",
+]
 
 _SECTION = "pulses at "
 _AFTER_S = (10.0, 1.0, 0.1)
@@ -72,6 +80,18 @@ def resistances_of_state(run: CellRun, section: str) -> Iterable[Value]:
             for pulse, one in reached:
                 rate = 1e3 * abs(pulse.current_A) / run.sample.capacity_mAh
                 yield replace(one, name=f"{one.name}_{rate:.3g}C")
+
+
+def resistance_of_discharge(run: CellRun, section: str) -> Iterable[Value]:
+    """Compute the resistance after 10 s of a section's first discharge, if a rest was recorded before it."""
+    for pulse in pulses_of(run, section)[:1]:
+        found = pulse_resistance(
+            pulse,
+            after_s=_AFTER_S[:1],
+            voltage_resolution_V=run.start["voltage_resolution_V"],
+            current_relative_accuracy=run.accuracy,
+        )
+        yield from found.values()
 
 
 def resistances_of_spectrum(spectrum: Spectrum) -> Iterable[Value]:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, get_args
 from devices.families.climate_chamber import ClimateChamber
 from devices.families.potentiostat import Potentiostat
 from plans.arguments import FROM_STATION, AmountIn, PlanGenerator, Quantity, Text, plan, written
-from plans.capacity import end_voltage, half_cycle
-from plans.cell_runs import RATE, LogEvery, Rest, VoltageLimit, cell_run, check_temperature
+from plans.cell_runs import RATE, LogEvery, Rest, VoltageLimit, cell_run, check_once, check_temperature
 from plans.programs import CellRig, Source, prepare, run
-from plans.resistance import Amplitude, From, PointsPerDecade, PulseRates, To, pulse_text, spectrum_text
+from plans.resistance import Amplitude, From, PointsPerDecade, PulseRates, To
 from plans.stubs import move
+from plans.texts import discharge_text, half_cycle, pulse_text, spectrum_text
 from ssblab.analysis.arrhenius import FEWEST_TEMPERATURES, Form
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
@@ -40,8 +40,7 @@ FormOf = Annotated[
 BetweenPulses = Annotated[float, Quantity("s", "rest after each pulse, and after it was put back", 60)]
 
 _FIGURES = "plans.temperature_figures"
-_BEFORE_S, _BEFORE_LOG_S = 60.0, 10.0  # rest before a discharge through which its open circuit is drawn
-_PULSE_S, _PULSE_LOG_S = 12.0, 1.0  # beginning of a discharge, for its resistance after 10 s
+_PULSE_S, _PULSE_LOG_S = 12.0, 1.0
 
 
 @plan
@@ -79,7 +78,7 @@ def capacity_vs_temperature(
     and discharge at the temperature (requirement D13, GT-20, GT-21). Rates and soaks are not given there.
     """
     rig = CellRig(sample, channel, chamber)
-    _once([*temperatures])
+    check_once("temperatures", [f"{each:g} degC" for each in temperatures])
     for each in (charge_at, *temperatures):
         check_temperature(rig, each)
     if charge_at in temperatures:
@@ -88,15 +87,7 @@ def capacity_vs_temperature(
     ordered = _ordered(sample, temperatures, order)
     discharge = discharge_rate or rate
     charge = f"{half_cycle(sample, 'charge', rate, charge_to, cut_off)}\nRest for {rest!r} s"
-    given = "\n".join(
-        [
-            f"Rest for {_BEFORE_S!r} s ({_BEFORE_LOG_S!r} s period)",
-            f"Discharge at {discharge.text()} for {_PULSE_S!r} s or until "
-            f"{end_voltage(sample, 'discharge', discharge_to).text()} ({_PULSE_LOG_S!r} s period)",
-            half_cycle(sample, "discharge", discharge, discharge_to),
-            f"Rest for {rest!r} s",
-        ]
-    )
+    given = f"{discharge_text(sample, discharge, discharge_to)}\nRest for {rest!r} s"
     left = f"{half_cycle(sample, 'discharge', discharge, discharge_to)}\nRest for {rest!r} s"
     parts = [(f"{charge_at:g} degC, {BEFORE}", charge_at, f"{charge}\n{given}")]
     for each in ordered:
@@ -163,7 +154,7 @@ def activation_energy(
     (ssblab.analysis.arrhenius): "R" and "R/T" differ by about 2.5 kJ/mol.
     """
     rig = CellRig(sample, channel, chamber)
-    _once([*temperatures])
+    check_once("temperatures", [f"{each:g} degC" for each in temperatures])
     for each in temperatures:
         check_temperature(rig, each)
     if len(temperatures) < FEWEST_TEMPERATURES:
@@ -202,11 +193,6 @@ def activation_energy(
 
 
 _TOLERANCE_K = 0.5  # of the chamber when it is there (`ClimateChamber.set`)
-
-
-def _once(temperatures_C: Sequence[float]) -> None:
-    if twice := {each for each in temperatures_C if temperatures_C.count(each) > 1}:
-        raise BadInput(f"temperatures: {min(twice):g} degC is there twice; give each once")
 
 
 def _ordered(sample: CellSample, temperatures_C: Sequence[float], order: str) -> list[float]:

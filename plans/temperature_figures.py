@@ -7,18 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from plans.cell_figures import CellRun, gathered
-from plans.resistance_figures import pulses_of, resistances_of_spectrum, resistances_of_state
+from plans.resistance_figures import resistance_of_discharge, resistances_of_spectrum, resistances_of_state
 from plans.temperature import AFTER, AGAIN, BEFORE
 from ssblab.analysis.arrhenius import activation_energy
 from ssblab.analysis.common import RECTANGULAR, uncertainty_of
 from ssblab.analysis.cycling import StepRecord, discharge_capacity, mean_voltage, relative_capacity
-from ssblab.analysis.resistance import pulse_resistance
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
 
 __all__ = ["activation", "capacities"]
 
-_PULSE_S = 10.0
 _OHMIC, _DIRECT = "ohmic_resistance", "dc_resistance_10s"
 _LEAST = 1e-3  # of the nominal capacity: below, a discharge has given nothing, and has no mean voltage
 
@@ -70,15 +68,8 @@ def _given(run: CellRun, section: str) -> Iterator[Value]:
     yield replace(discharged, definition=f"{discharged.definition}; {section}")
     if discharged.value > _LEAST * run.sample.capacity_mAh:
         yield mean_voltage(steps, kind="discharge", voltage_accuracy_V=run.voltage_accuracy_V)
-    for pulse in pulses_of(run, section)[:1]:
-        found = pulse_resistance(
-            pulse,
-            after_s=(_PULSE_S,),
-            voltage_resolution_V=run.start["voltage_resolution_V"],
-            current_relative_accuracy=run.accuracy,
-        )
-        for value in found.values():
-            yield replace(value, definition=f"{value.definition}; of the charged cell, {section}")
+    for value in resistance_of_discharge(run, section):
+        yield replace(value, definition=f"{value.definition}; of the charged cell, {section}")
 
 
 def _return(run: CellRun) -> Iterable[Value]:

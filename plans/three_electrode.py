@@ -8,7 +8,6 @@ from devices.families.climate_chamber import ClimateChamber
 from devices.families.potentiostat import Potentiostat
 from devices.three_electrode_cell import ThreeElectrodeCell
 from plans.arguments import FROM_STATION, AmountIn, PlanGenerator, Quantity, Text, plan, written
-from plans.capacity import half_cycle
 from plans.cell_runs import (
     RATE,
     LogEvery,
@@ -21,6 +20,7 @@ from plans.cell_runs import (
 )
 from plans.marks import Marks
 from plans.programs import Beside, CellRig, Prepared, prepare, run
+from plans.texts import half_cycle
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
 from ssblab.steps import Amount, Current

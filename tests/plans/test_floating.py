@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from plans.cell_figures import CellRun
-from plans.floating import floating_test, hold_text
+from plans.floating import floating_test
 from plans.floating_figures import hold_current
 from ssblab.catalog import run_data
 from ssblab.quantities import BadInput
 from ssblab.results import figures_of_merit
 from ssblab.session import open_session
-from ssblab.steps import Amount, Hold, parse
 
 COARSE = {"rate": "1C", "rest": "1 min", "log_every": "30 min"}
 SAMPLE = "ncm-in-li-01"
@@ -133,19 +132,6 @@ def test_a_negative_electrode_is_held_at_its_lower_end(session):
     time_s, current_A = hold_current(run, "hold 0.05 V")
     assert (current_A < 0.0).all()  # lithium goes on going in
     assert time_s[-1] == pytest.approx(1800, abs=2)
-
-
-def test_the_intervals_of_a_hold():
-    def holds(*how, **more):
-        steps = parse(hold_text(Amount(4.25, "V", "Li/Li+"), *how, **more)).steps
-        assert all(isinstance(step, Hold) and step.at.text() == "4.25 V vs Li/Li+" for step in steps)
-        return [(step.for_s, step.log.dt_s) for step in steps]
-
-    assert holds(86400.0, 600.0) == [(60.0, 1.0), (540.0, 10.0), (6600.0, 60.0), (79200.0, 600.0)]
-    assert holds(900.0, 60.0) == [(60.0, 1.0), (540.0, 10.0), (300.0, 60.0)]
-    assert holds(86400.0, 0.5) == [(86400.0, 0.5)]
-    assert holds(86400.0, 60.0, even=True) == [(86400.0, 60.0)]
-    assert sum(for_s for for_s, _ in holds(1e6, 3600.0)) == 1e6
 
 
 @pytest.mark.parametrize(

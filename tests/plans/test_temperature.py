@@ -62,8 +62,8 @@ def test_half_cells_hot_and_cold(session, record_property):
 
 @pytest.mark.ground_truth("GT-21")
 def test_standard_cells_hot_and_cold(session, record_property):
-    """A plan in the chamber: the standard cell works from -40 to 90 degC, the liquid one makes gas there."""
-    solid, results = relative(session, "std-06", (-40, 90), discharge_rate="0.2C")
+    """A plan in the chamber: the standard cell works from -40 to 100 degC, the liquid one makes gas there."""
+    solid, results = relative(session, "std-06", (-40, 100), discharge_rate="0.2C")
     record_property(
         "gives", ", ".join(f"{each} degC {100 * share:.0f} %" for each, share in solid.items()) + " at 0.2C"
     )
