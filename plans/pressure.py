@@ -107,6 +107,7 @@ def open_press(*, press: Press = FROM_STATION, ram: LinearActuator = FROM_STATIO
 
     Source: none; an operator's task.
     """
+    yield Msg("check_interlocks")  # as no run is opened, which asks for it
     yield Msg("checkpoint")
     yield from _open(press, ram)
     yield from make_safe([press])
