@@ -185,6 +185,7 @@ class CellRun:
                 current,
                 section=section,
                 charge_raises_voltage=self.sample.charge_means == "delithiation",
+                voltage_resolution_V=self.start["voltage_resolution_V"],
                 **how,
             )
         except BadInput as error:

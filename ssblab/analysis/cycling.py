@@ -3,11 +3,12 @@
 Charge and discharge are the laboratory's words for the cell: a silicon half cell is charged when silicon
 takes up lithium, and its voltage falls. Whoever makes the records says which is which (`StepRecord.kind`).
 
-Two uncertainties are counted. The instrument's relative accuracy of current is taken as a rectangular
+Three uncertainties are counted. The instrument's relative accuracy of current is taken as a rectangular
 distribution (accuracy / sqrt(3)); it is common to all that one channel has measured and cancels in ratios.
 And what passed between the last record and the end of a step is not known: at most the current then times
-the spacing of the records, again rectangular, independent from step to step. Energies and mean voltages are
-uncertain too by what half the records less would make of their integrals.
+the spacing of the records, again rectangular, independent from step to step; so is what passes while the
+voltage changes by what the instrument resolves, as that decides when a step is over. Energies and mean
+voltages are uncertain too by what half the records less would make of their integrals.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CONSTANT_CURRENT = 0.98
 RATE_SHARE = 0.8
 
 GAIN = "the current's accuracy is common to both and cancels"
-ENDS = "the time between the last record and the end of a step counts as uncertainty"
+ENDS = "uncertain by when a step ended: since its last record, and within the resolution of the voltage"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,8 @@ class StepRecord:
         sign.
     unrecorded_s : float
         Longest time that the step may have gone on after the last record.
+    voltage_resolution_V : float
+        Of the instrument.
     """
 
     section: str
@@ -71,6 +74,7 @@ class StepRecord:
     current_A: Floats
     charge_mAh: Floats
     unrecorded_s: float = 0.0
+    voltage_resolution_V: float = 0.0
 
     def __post_init__(self) -> None:
         shapes = {np.shape(one) for one in (self.time_s, self.voltage_V, self.current_A, self.charge_mAh)}
@@ -113,6 +117,15 @@ class StepRecord:
         """Largest charge that may have passed after the last record."""
         return abs(float(self.current_A[-1])) * self.unrecorded_s / COULOMB_PER_mAh
 
+    @property
+    def blurred_mAh(self) -> float:
+        """Charge that passed between the last two records while the voltage changed by its resolution."""
+        if len(self.time_s) < 2 or not self.voltage_resolution_V:
+            return 0.0
+        last_mAh = abs(float(self.charge_mAh[-1] - self.charge_mAh[-2]))
+        last_V = abs(float(self.voltage_V[-1] - self.voltage_V[-2]))
+        return last_mAh * self.voltage_resolution_V / max(last_V, self.voltage_resolution_V)
+
 
 def split_steps(
     time_s: ArrayLike,
@@ -125,6 +138,7 @@ def split_steps(
     kind: Sequence[str] | NDArray[np.str_] | None = None,
     section: str = "",
     charge_raises_voltage: bool = True,
+    voltage_resolution_V: float = 0.0,
 ) -> list[StepRecord]:
     """Take the rows of one stream apart into steps.
 
@@ -146,6 +160,8 @@ def split_steps(
         Given to all steps.
     charge_raises_voltage : bool
         Whether a positive current is a charge in the laboratory's words; used where `kind` is not given.
+    voltage_resolution_V : float
+        Of the instrument; given to all steps.
 
     Returns
     -------
@@ -186,6 +202,7 @@ def split_steps(
                 current_A=current[part],
                 charge_mAh=_passed(time[part], current[part]) if counter is None else counter[part],
                 unrecorded_s=_unrecorded_s(time[part], begins_s),
+                voltage_resolution_V=voltage_resolution_V,
             )
         )
     return records
@@ -540,7 +557,7 @@ class _Total:
         steps = [record for record in records if record.kind == kind]
         if not steps:
             raise BadInput(f"no step of the kind {kind!r}: was it recorded?")
-        ends = [step.unrecorded_mAh * RECTANGULAR for step in steps]
+        ends = [math.hypot(step.unrecorded_mAh, step.blurred_mAh) * RECTANGULAR for step in steps]
         return cls(
             steps,
             sum(step.passed_mAh for step in steps),

@@ -1,5 +1,6 @@
 """Capacities, efficiencies, retention, rates: against closed forms and what a simulated cell hides."""
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -201,6 +202,16 @@ def test_a_charge_at_constant_current_alone_has_no_other_part():
         [step(HOUR, 4.0, 0.001, kind="charge")], kind="charge", current_relative_accuracy=0
     )
     assert (held.value, share.value) == (0, 0)
+
+
+def test_an_end_is_as_sharp_as_the_voltage_is_resolved():
+    time_s, voltage_V = np.array([0.0, 1800.0, 3600.0]), np.array([4.0, 3.0, 2.5])
+    steps = split_steps(time_s, voltage_V, [-1e-3] * 3, step=[1] * 3, voltage_resolution_V=1e-3)
+    # 0.5 mAh while it falls by the last 500 mV: 1 uAh in one millivolt, in each of both discharges.
+    steps = [dataclasses.replace(step, unrecorded_s=0.0) for step in steps]
+    kept = capacity_retention(steps, steps)
+    assert kept.value == 1.0
+    assert kept.uncertainty == pytest.approx(math.sqrt(2) * 1e-3 / math.sqrt(3))
 
 
 def test_coulombic_efficiency_does_not_know_the_accuracy_of_the_current():
