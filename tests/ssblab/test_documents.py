@@ -569,11 +569,12 @@ def test_another_follower_is_waited_for(tmp_path: Path, follower: Follower, clie
             emit_run(journal.write, "run-a", 3)
             with Follower(tmp_path) as second:
                 assert second.catch_up(wait_s=30)
-                start_run(journal.write, "run-b")
-                assert not second.catch_up(wait_s=0.5)
         finally:
             stopping.set()
             thread.join()
+        with follower._lock, Follower(tmp_path) as second:  # which files nothing meanwhile
+            start_run(journal.write, "run-b")
+            assert not second.catch_up(wait_s=0.5)
     assert filed_events(client, "run-a") == [1, 2, 3]
 
 
