@@ -20,10 +20,10 @@ SHORT = {**FAST, "watch": "1 h", "decay_suspect": "1 mV/h", "decay_reject": "2 m
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory):
+def session(cells_station, tmp_path_factory):
     """A session whose runs are journalled and not filed, which takes as long again for so many."""
     folder = tmp_path_factory.mktemp("lots")
-    with Session(load_station("cells"), folder, make_clock("virtual"), filed=False) as session:
+    with Session(cells_station, folder, make_clock("virtual"), filed=False) as session:
         session.connect()
         yield session
 
@@ -82,8 +82,8 @@ def test_the_cells_of_a_lot_are_alike(session, record_property):
     assert {"environment", "baseline", "safe_state"} <= set(whole.streams)
 
 
-def test_it_is_the_same_from_the_catalog_and_has_a_page(tmp_path):
-    with open_session("cells", data=tmp_path) as session:
+def test_it_is_the_same_from_the_catalog_and_has_a_page(cells_station, tmp_path):
+    with open_session(cells_station, data=tmp_path) as session:
         result = session.run(lot_qualification(cells(session, "std-01", "std-02"), **SHORT))
         assert result.exit_status == "success"
 

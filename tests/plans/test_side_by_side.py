@@ -549,6 +549,7 @@ def session(tmp_path_factory):
         for number in range(1, 5):
             session.laboratory.mount(session.samples[f"std-0{number}"].model_dump())
         yield session
+        session._filing.catch_up = lambda: True  # takes seconds, and no test looks any more
 
 
 @pytest.fixture
