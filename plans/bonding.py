@@ -22,6 +22,7 @@ from plans.cell_runs import (
     Temperature,
     at_temperature,
     cell_run,
+    check_once,
     check_temperature,
 )
 from plans.marks import Marks
@@ -147,6 +148,7 @@ def bonding_campaign(
     given = {**locals()}
     how = _How(**{name: given[name] for name in _How.__dataclass_fields__})
     _check_records(samples)
+    check_once("pulse_rates", [each.text() for each in pulse_rates])
     cells = []
     for sample in samples:
         rig = yield from _rig(sample)
@@ -267,7 +269,9 @@ def _mount(sample: CellSample, place: str, *, is_shared: bool) -> PlanGenerator:
     """Have a sample mounted; without a simulated operator, somebody has to do it where another one was."""
     mounted = yield Msg("mount", None, sample=sample)
     if not mounted and is_shared:
-        logger.warning("mount sample %s at %s, then let the plan go on: RE.resume()", sample.name, place)
+        logger.warning(
+            "mount sample %s at %s, then let the plan go on (at a prompt: s.resume())", sample.name, place
+        )
         yield Msg("checkpoint")
         yield Msg("pause")
 
@@ -278,12 +282,10 @@ def _study(cell: _Cell, how: _How) -> PlanGenerator:
     state = f"{how.state_of_charge:g} %"
     yield from at_temperature(rig, how.temperature)
     rows: list[dict[str, Any]] = []
-    began = 0.0
     for number in range(1, how.cycles + 1):
         rows.clear()
-        began = rig.channel.clock.now()
         yield from run(programs[f"cycle {number}"], section=f"cycle {number}", rows=rows)
-    capacity_mAh = discharged_mAh(rig, rows, began)
+    capacity_mAh = discharged_mAh(rig, rows)
     yield from run(programs["full charge"], section="full charge")
     way = prepare(rig, _to_state(rig, how, capacity_mAh), log_s=how.log_every)
     yield from run(way, section=f"to {state}")

@@ -103,14 +103,13 @@ def open_press(*, press: Press = FROM_STATION, ram: LinearActuator = FROM_STATIO
     """Open the press as far as it goes, so that a sample can be put in or taken out.
 
     A ram without a reference position, as after its controller was switched on, finds it: that is the same
-    way. Makes no run.
+    way. The run has the press before and after (stream baseline), and no figures of merit.
 
     Source: none; an operator's task.
     """
-    yield Msg("check_interlocks")  # as no run is opened, which asks for it
-    yield Msg("checkpoint")
-    yield from _open(press, ram)
-    yield from make_safe([press])
+    metadata = {"plan_name": open_press.__name__, "devices": {"press": press.name, "ram": ram.name}}
+    safe = finalize_wrapper(plain_failures(_open(press, ram)), lambda: make_safe([press]))
+    return (yield from run_wrapper(safe, md=metadata))
 
 
 @plan
@@ -230,6 +229,11 @@ def thickness_cycling(
             f"sample {sample.name} has no pressure_MPa: add it to the sample in the station file, or give "
             "pressure='5 MPa'"
         )
+    if log_every > rest:
+        raise BadInput(
+            f"log_every={log_every:g} s: the press must be read in the rests of {rest:g} s, where cells are "
+            "compared; give a shorter interval, or a longer rest"
+        )
     arguments = {**locals(), "pressure": pressure_MPa}
     text = cycle_text(
         sample, charge_at=rate, discharge_at=rate, rest_s=rest, cut_off=cut_off, charge_to=charge_to,
@@ -305,6 +309,8 @@ def pressure_sweep_conductivity(
     area_mm2 = 100.0 * sample.area_cm2
     highest_Hz = min(highest_frequency, potentiostat.sweep_frequency.limits[1])
     arguments = {**locals(), "highest_frequency": highest_Hz}
+    if lowest_frequency >= highest_Hz:
+        raise BadInput(f"lowest_frequency={lowest_frequency:g} Hz: it must be below {highest_Hz:g} Hz")
     sweep = ImpedanceSweep(highest_Hz, lowest_frequency, 10, amplitude_V=0.01, bias_V=0.0)
     _check_limits(press, potentiostat, pressures, area_mm2, sweep)
     marks = Marks("points", press.clock, {"asked": "MPa", "pressure": "MPa", "thickness": "mm"})
@@ -393,8 +399,8 @@ def _check_limits(
             except LimitError as error:
                 yield f"pressures={pressure_MPa:g} MPa on {area_mm2:.4g} mm2: {error}"
         try:
-            potentiostat.flyer(sweep)
-        except (LimitError, ValueError, TypeError) as error:
+            potentiostat.check_task(sweep)
+        except LimitError as error:
             yield str(error)
 
     if found := list(problems()):

@@ -32,8 +32,6 @@ from devices.families.potentiostat import Potentiostat
 from devices.families.techniques import (
     ConstantCurrent,
     ConstantPotential,
-    GalvanostaticImpedanceSweep,
-    ImpedanceSweep,
     LinearSweep,
     OpenCircuit,
 )
@@ -43,7 +41,7 @@ from devices.press import Press
 from devices.three_electrode_cell import ThreeElectrodeCell
 from plans.arguments import PlanGenerator
 from plans.marks import Marks
-from plans.spectra import checked_spectrum
+from plans.spectra import cannot_sweep, checked_spectrum, sweep_of
 from plans.stubs import measure, move
 from ssblab.clock import Clock
 from ssblab.quantities import BadInput
@@ -343,10 +341,7 @@ def _cannot(rig: CellRig, step: Step) -> list[str]:
         case Sweep() | Impedance() if isinstance(channel, CyclerChannel):
             return [f"{channel.name} is a {channel.family}: it needs a potentiostat"]
         case Impedance():
-            low_Hz, high_Hz = channel.sweep_frequency.limits
-            beyond = [f"{Hz:g} Hz" for Hz in (step.first_Hz, step.last_Hz) if not low_Hz <= Hz <= high_Hz]
-            from_to = f"{channel.name} goes from {low_Hz:g} to {high_Hz:g} Hz"
-            return [f"{' and '.join(beyond)}: {from_to}"] if beyond else []
+            return cannot_sweep(channel, rig.sample, step)
         case SetPoint(quantity="temperature" | "humidity") if rig.chamber is None:
             return ["the sample is in no chamber: add one to its devices, or give chamber=..."]
         case SetPoint(quantity="pressure") if rig.press is None:
@@ -797,23 +792,11 @@ class _Runner:
         assert isinstance(self.rig.channel, Potentiostat)  # _cannot has refused others
         yield from checked_spectrum(
             self.rig.channel,
-            self._sweep(step),
+            sweep_of(self.rig.sample, step),
+            sample=self.rig.sample,
             chamber=self.rig.chamber,
             press=self.rig.press,
             section=self.section,
-        )
-
-    def _sweep(self, step: Impedance) -> ImpedanceSweep | GalvanostaticImpedanceSweep:
-        frequencies = (step.first_Hz, step.last_Hz, float(step.points_per_decade))
-        if step.amplitude.unit == "V":
-            return ImpedanceSweep(*frequencies, amplitude_V=step.amplitude.value, bias_V=0.0)
-        sample = self.rig.sample
-        return GalvanostaticImpedanceSweep(
-            *frequencies,
-            amplitude_A=step.amplitude.value,
-            bias_A=0.0,
-            potential_min_V=sample.voltage_min_V,
-            potential_max_V=sample.voltage_max_V,
         )
 
     # What surrounds the cell

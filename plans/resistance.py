@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import Annotated, Any
 
 from devices.families.climate_chamber import ClimateChamber
@@ -240,7 +243,7 @@ def impedance_at(
                     yield from at_temperature(rig, temperature)
                 yield from moves.move(now, share, capacity_mAh, measured=counted_of == "measured")
                 now = share
-            if each != now_C:
+            if each is not None and each != now_C:
                 now_C = each
                 yield from at_temperature(rig, each)
             yield from run(spectrum, section=state["section"])
@@ -259,19 +262,30 @@ def impedance_at(
     )
 
 
-def discharged_mAh(rig: CellRig, rows: Sequence[Mapping[str, Any]], began: float) -> float:
-    """Count the charge that discharges have passed, from the records of what was done since `began`.
+def discharged_mAh(rig: CellRig, rows: Sequence[Mapping[str, Any]]) -> float:
+    """Count the charge that discharges have passed, from the records of a program.
+
+    A cycler counts it itself, step by step. What a potentiostat records is current times the time between
+    records, the first as long as the second.
 
     Raises
     ------
     BadInput
         If there is no record of a discharge.
     """
-    raises = -1.0 if rig.sample.charge_means == "delithiation" else 1.0
-    name, passed_C, before = rig.channel.name, 0.0, began
-    for row in rows:
-        passed_C += max(0.0, raises * row[f"{name}_current"]) * max(0.0, row["time"] - before)
-        before = row["time"]
+    name = rig.channel.name
+    sign = -1.0 if rig.sample.charge_means == "delithiation" else 1.0
+    passed_C = 0.0
+    if f"{name}_capacity" in (rows[0] if rows else ()):
+        for _, step in groupby(rows, lambda row: (row[f"{name}_cycle"], row[f"{name}_step"])):
+            records = list(step)
+            if math.fsum(sign * row[f"{name}_current"] for row in records) > 0:
+                passed_C += 3600.0 * records[-1][f"{name}_capacity"]
+    elif len(rows) > 1:
+        times_s = [row["time"] for row in rows]
+        intervals_s = [times_s[1] - times_s[0], *(after - before for before, after in pairwise(times_s))]
+        discharging_A = [max(0.0, sign * row[f"{name}_current"]) for row in rows]
+        passed_C = math.fsum(map(operator.mul, discharging_A, intervals_s))
     if not passed_C:
         raise BadInput(f"{rig.sample.name}: no discharge was recorded, so its capacity is not known")
     return passed_C / 3.6
@@ -334,7 +348,6 @@ def _fill(rig: CellRig, programs: Mapping[str, Prepared], counted_of: str) -> Pl
     if counted_of == "nominal":
         return rig.sample.capacity_mAh
     rows: list[dict[str, Any]] = []
-    began = rig.channel.clock.now()
     yield from run(programs["capacity"], section="capacity", rows=rows)
     yield from run(programs["full charge again"], section="full charge again")
-    return discharged_mAh(rig, rows, began)
+    return discharged_mAh(rig, rows)

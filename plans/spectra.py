@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from bluesky import Msg
+from ophyd.utils import LimitError
 
 from devices.families.climate_chamber import ClimateChamber
 from devices.families.potentiostat import Potentiostat
@@ -23,8 +24,9 @@ from plans.marks import Marks
 from plans.stubs import measure
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
+from ssblab.steps import Impedance
 
-__all__ = ["checked_spectrum"]
+__all__ = ["cannot_sweep", "checked_spectrum", "sweep_of"]
 
 _ATTEMPTS = 2
 _OPEN_CIRCUIT_S = 10.0
@@ -32,7 +34,41 @@ _UNITS = {
     "attempt": "1", "rows": "1", "began": "s", "potential": "V", "drift": "V", "temperature": "degC",
     "pressure": "MPa", "residual": "1",
 }  # fmt: skip
+#: How far beyond the sample's voltages a spectrum may reach: a full cell rests at its end voltage.
+_BEYOND_V = 0.02
+_PEAK = 0.1  # share of the sample's voltages that the peak of an alternating voltage may take
 _LEAST_POINTS = 6  # below, no test of a spectrum means anything
+
+
+def sweep_of(sample: CellSample, step: Impedance) -> ImpedanceSweep | GalvanostaticImpedanceSweep:
+    """Give the sweep of a step; the direct voltage, which is not known yet, is in the sample's middle."""
+    frequencies = (step.first_Hz, step.last_Hz, float(step.points_per_decade))
+    low_V, high_V = sample.voltage_min_V, sample.voltage_max_V
+    amplitude = step.amplitude.value
+    if step.amplitude.unit == "V":
+        return ImpedanceSweep(*frequencies, amplitude_V=amplitude, bias_V=(low_V + high_V) / 2)
+    return GalvanostaticImpedanceSweep(
+        *frequencies, amplitude_A=amplitude, bias_A=0.0, potential_min_V=low_V, potential_max_V=high_V
+    )
+
+
+def cannot_sweep(channel: Potentiostat, sample: CellSample, step: Impedance) -> list[str]:
+    """Say why a potentiostat can't take a spectrum of a sample; nothing if it can."""
+    low_Hz, high_Hz = channel.sweep_frequency.limits
+    beyond = [f"{Hz:g} Hz" for Hz in (step.first_Hz, step.last_Hz) if not low_Hz <= Hz <= high_Hz]
+    if beyond:
+        return [f"{' and '.join(beyond)}: {channel.name} goes from {low_Hz:g} to {high_Hz:g} Hz"]
+    window_V, peak_V = sample.voltage_max_V - sample.voltage_min_V, math.sqrt(2) * step.amplitude.value
+    if step.amplitude.unit == "V" and peak_V > _PEAK * window_V:
+        return [
+            f"its peak of {peak_V:.3g} V is more than {100 * _PEAK:g} % of the sample's {window_V:g} V: "
+            "write a smaller amplitude"
+        ]
+    try:
+        channel.check_task(sweep_of(sample, step))
+    except (LimitError, ValueError) as error:
+        return [str(error)]
+    return []
 
 
 def checked_spectrum(
@@ -53,6 +89,8 @@ def checked_spectrum(
     potentiostat : Potentiostat
     sweep : ImpedanceSweep or GalvanostaticImpedanceSweep
         Its direct voltage is replaced by the potential at rest.
+    sample : CellSample, optional
+        Whose voltages the alternating one may leave by 20 mV at most.
     chamber, press : optional
         Their temperature and pressure must stay as they are.
     section : str
@@ -67,12 +105,15 @@ def checked_spectrum(
     ------
     InstrumentError
         If no potential was read at rest: nothing is guessed.
+    BadInput
+        If the spectrum would lead the sample beyond its voltages.
     """
     marks = Marks("spectra", potentiostat.clock, _UNITS)
     verdict = ""
     for attempt in range(1, _ATTEMPTS + 1):
         before = yield from _surroundings(chamber, press)
         before_V = yield from _open_circuit_V(potentiostat)
+        _check_room(sample, sweep, before_V)
         task = replace(sweep, bias_V=before_V) if isinstance(sweep, ImpedanceSweep) else sweep
         rows: list[dict[str, Any]] = []
         began = potentiostat.clock.now()
@@ -101,6 +142,22 @@ def checked_spectrum(
         if verdict != "repeat":
             break
     return verdict
+
+
+def _check_room(
+    sample: CellSample | None, sweep: ImpedanceSweep | GalvanostaticImpedanceSweep, potential_V: float
+) -> None:
+    """Refuse to lead a sample beyond its voltages; with currents the instrument itself sees to that."""
+    if sample is None or isinstance(sweep, GalvanostaticImpedanceSweep):
+        return
+    peak_V = math.sqrt(2) * sweep.amplitude_V
+    low_V, high_V = sample.voltage_min_V - _BEYOND_V, sample.voltage_max_V + _BEYOND_V
+    if not low_V <= potential_V - peak_V < potential_V + peak_V <= high_V:
+        raise BadInput(
+            f"a spectrum with a peak of {peak_V:.3g} V around {potential_V:.4g} V leaves the voltages of "
+            f"sample {sample.name}, {sample.voltage_min_V:g} to {sample.voltage_max_V:g} V, by more than "
+            f"{_BEYOND_V:g} V: write a smaller amplitude"
+        )
 
 
 def _judge(

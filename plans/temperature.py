@@ -157,6 +157,7 @@ def activation_energy(
     check_once("temperatures", [f"{each:g} degC" for each in temperatures])
     for each in temperatures:
         check_temperature(rig, each)
+    check_once("rates", [each.text() for each in rates])
     if len(temperatures) < FEWEST_TEMPERATURES:
         raise BadInput(
             f"temperatures: {len(temperatures)} of them do not show whether a line is straight; give at "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -61,7 +61,7 @@ class RunResult:
     uids : tuple of str
         Runs that it opened.
     exit_status : str
-        "success", "abort" or "fail"; "paused" if the plan has paused and waits for `RE.resume` or `RE.abort`.
+        "success", "abort" or "fail"; "paused" if the plan has paused and waits for `resume` or `RE.abort`.
     reason : str
         Why, where it is not a success.
     results : dict
@@ -227,11 +227,22 @@ class Session:
         BadInput
             If the plan found its input bad before it opened a run.
         """
-        name = getattr(plan, "__name__", type(plan).__name__)
-        before = self._filing.position()
+        self._plan = getattr(plan, "__name__", type(plan).__name__), self._filing.position()
+        return self._outcome(lambda: self.RE(plan, **metadata))
+
+    def resume(self) -> RunResult:
+        """Let a paused plan go on to its end, and give what came out of all of it."""
+        return self._outcome(self.RE.resume)
+
+    def abandon(self, reason: str) -> RunResult:
+        """End a paused plan cleanly, and give what came out."""
+        return self._outcome(lambda: self._ending.come_to_rest(reason))
+
+    def _outcome(self, go: Callable[[], Any]) -> RunResult:
+        name, before = self._plan
         error: Exception | None = None
         try:
-            self.RE(plan, **metadata)
+            go()
         except BadInput as found:
             if self._filing.position() == before:
                 raise
@@ -253,7 +264,7 @@ class Session:
 
     def _how_it_ended(self, error: Exception | None, stops: list[dict[str, Any]]) -> tuple[str, str]:
         if self.RE.state == "paused":
-            return "paused", "the plan has paused: RE.resume() or RE.abort()"
+            return "paused", "the plan has paused: s.resume() or RE.abort()"
         interrupted = isinstance(error, RunEngineInterrupted)
         words = "" if error is None else self._ending.reason or "halted" if interrupted else in_words(error)
         failed = next((stop for stop in stops if stop["exit_status"] != "success"), None)

@@ -552,23 +552,25 @@ class DeviceBook(Mapping[str, Any]):
         return [*super().__dir__(), *self._devices]
 
     def of(self, *families: type, among: Collection[str] = ()) -> Any:
-        """Give the device of a family: the only one `among` some, or else the station's only one.
+        """Give the device of a family: the only one `among` some, or of the station if none are named.
 
         Raises
         ------
         BadInput
             If there is none of it, or several, so that one must be named.
         """
-        found = self._of(families, among) or self._of(families, self._devices)
-        if len(found) != 1:
-            kind = " or ".join(getattr(family, "family", family.__name__) for family in families)
-            several = (
-                f"several ({', '.join(found)}): name one, or add it to the sample's devices"
-                if found
-                else "none: add one to the station file"
-            )
-            raise BadInput(f"the plan needs a {kind}, and the station has {several}")
-        return self._devices[found[0]]
+        found = self._of(families, among or self._devices)
+        if len(found) == 1:
+            return self._devices[found[0]]
+        kind = " or ".join(getattr(family, "family", family.__name__) for family in families)
+        if found:
+            has = f"the station has several ({', '.join(found)}): name one, or add it to the sample's devices"
+        elif among:
+            # What it is not at must not be moved: another sample may be there.
+            has = f"the sample is at {', '.join(among)} only: add one to its devices, or name one"
+        else:
+            has = "the station has none: add one to the station file"
+        raise BadInput(f"the plan needs a {kind}, and {has}")
 
     def perhaps_of(self, *families: type, among: Collection[str]) -> Any:
         """Give the only device of a family `among` some; None if there is none.

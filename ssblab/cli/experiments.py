@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,7 +97,8 @@ def run(
     """Run a plan on a station and print its figures of merit.
 
     On a real station a summary comes first, of a rehearsal if the station file has a simulated laboratory;
-    the run follows whatever it says, and nothing is asked.
+    the run follows whatever it says, and nothing is asked. A plan that pauses, for somebody to change a
+    sample, goes on with Enter.
 
     Exit code: 0 done, 1 the run failed, 2 bad input (nothing has moved), 130 interrupted.
     """
@@ -117,6 +119,9 @@ def run(
         ):
             activity.watch(session)
             result = session.run(call.plan(session.devices))
+            while result.exit_status == "paused":
+                activity.pause()
+                result = _go_on(session)
             activity.finish()
             page = _write_page(session, result) if report else None
             folder = session.data_dir
@@ -125,6 +130,19 @@ def run(
     else:
         _show(output, result, page, folder)
     raise typer.Exit(_exit_code(result))
+
+
+def _go_on(session: Session) -> RunResult:
+    """Wait until somebody lets a paused plan go on, or ends it."""
+    from ssblab.ending import INTERRUPTED
+
+    if not sys.stdin.isatty():
+        return session.abandon("the plan has paused, and there is no terminal at which to let it go on")
+    try:
+        sys.stdin.readline()
+    except KeyboardInterrupt:
+        return session.abandon(f"{INTERRUPTED} SIGINT")
+    return session.resume()
 
 
 def _write_page(session: Session, result: RunResult) -> Path | None:

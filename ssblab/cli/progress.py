@@ -98,6 +98,11 @@ class Activity:
         run_engine.msg_hook = self._message
         run_engine.waiting_hook = self._waiting
 
+    def pause(self) -> None:
+        """Note that the plan waits for somebody."""
+        self._stage = "paused; Enter lets it go on, Ctrl-C ends it"
+        self._steps = ()
+
     def finish(self) -> None:
         """Note that the plan is over; what follows is made of its data."""
         self._stage = _FILING

@@ -237,7 +237,7 @@ def _commanded(step: Step) -> Iterator[tuple[str, float, str]]:
                 if end is not None:
                     yield "voltage", end.value, "V"
         case Impedance() if step.amplitude.unit == "A":
-            yield "current", step.amplitude.value, "A"
+            yield "current", math.sqrt(2) * step.amplitude.value, "A"
         case SetPoint():
             yield step.quantity, step.to.value, step.to.unit
 

@@ -9,6 +9,7 @@ from bluesky.utils import RunEngineInterrupted
 
 from plans.catalogue import find_plans
 from plans.pressure import open_press
+from ssblab.quantities import BadInput
 from ssblab.results import figures_of_merit
 from ssblab.safety import Interlock, InterlockTripped
 
@@ -191,3 +192,24 @@ def test_nothing_is_told_while_an_interlock_is_tripped(session, name, monkeypatc
     assert (result.exit_status, result.reason) == ("fail", "H2S in the room: 12 ppm")
     assert "check_interlocks" in told
     assert not {"set", "prepare", "kickoff", "trigger", "stage"} & set(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "how", "said"),
+    [
+        (
+            "capacity_vs_temperature",
+            "std-press-01",
+            {},
+            "needs a climate chamber, and the sample is at press",
+        ),
+        ("pressure_sweep_cycling", "std-01", {}, "needs a press, and the sample is at ch_1, chamber only"),
+        ("impedance_spectrum", "std-01", {}, "needs a potentiostat, and the sample is at ch_1, chamber only"),
+    ],
+)
+def test_what_the_sample_is_not_at_is_left_alone(session, name, sample, how, said):
+    before = session._filing.position()
+    with pytest.raises(BadInput) as raised:
+        session.run(find_plans()[name](session.samples[sample], **how))
+    assert said in str(raised.value)
+    assert session._filing.position() == before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import ssblab.session
 from plans.catalogue import find_plans
 from ssblab.cli.app import app
 from ssblab.cli.arguments import Call
+from ssblab.cli.experiments import _go_on
 from ssblab.cli.options import read_pairs
 from ssblab.cli.output import duration
 from ssblab.cli.progress import Activity
@@ -60,6 +62,12 @@ class FakeSession:
             raise self._result
         return self._result
 
+    def abandon(self, reason: str) -> RunResult:
+        return dataclasses.replace(self._result, exit_status="abort", reason=reason)
+
+    def resume(self) -> RunResult:
+        return dataclasses.replace(self._result, exit_status="success", reason="")
+
 
 @pytest.fixture
 def ssb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
@@ -98,6 +106,36 @@ def command(*words: str, data: Path) -> subprocess.Popen[str]:
         cwd=ROOT,
         env={**os.environ, "SSBLAB_DATA": str(data)},
     )
+
+
+# ---------------------------------------------------------------------------------------------------- pauses
+
+
+def at_terminal(readline: Callable[[], str]) -> SimpleNamespace:
+    return SimpleNamespace(isatty=lambda: True, readline=readline)
+
+
+def test_a_paused_plan_goes_on_with_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", at_terminal(lambda: "\n"))
+    assert _go_on(FakeSession(tmp_path, result("paused"))).exit_status == "success"  # type: ignore[arg-type]
+
+
+def test_a_paused_plan_is_ended_with_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", at_terminal(interrupted))
+    ended = _go_on(FakeSession(tmp_path, result("paused")))  # type: ignore[arg-type]
+    assert (ended.exit_status, ended.reason) == ("abort", "interrupted by SIGINT")
+
+
+def test_where_nobody_can_let_it_go_on_a_paused_plan_is_ended(
+    ssb: Callable[..., Any], ending: Callable[..., FakeSession]
+) -> None:
+    ending(result("paused"))
+    done = ssb("run", *PLAN)
+    assert done.exit_code == 1
+    assert "there is no terminal at which to let it go on" in done.output
 
 
 # ---------------------------------------------------------------------------------------------------- speed

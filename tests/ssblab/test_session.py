@@ -408,6 +408,26 @@ def test_a_paused_plan_is_told_as_such_and_made_safe_when_the_session_closes(ses
     assert flow_told(session) == 0
 
 
+def test_a_paused_plan_goes_on_or_is_abandoned(session):
+    def plan():
+        yield from bps.checkpoint()
+        yield from bps.mv(session.devices.mfc, 300)
+        yield from bps.pause()
+        yield from bps.checkpoint()
+        yield from bps.pause()
+
+    paused = session.run(run_wrapper(plan()))
+    again = session.resume()
+    assert (paused.exit_status, again.exit_status, again.uids) == ("paused", "paused", paused.uids)
+    assert session.resume().exit_status == "success"
+
+    session.run(run_wrapper(plan()))
+    given_up = session.abandon("the sample broke")
+    assert (given_up.exit_status, given_up.reason) == ("abort", "the sample broke")
+    assert documents(session)[-1]["reason"] == "the sample broke"
+    assert flow_told(session) == 0
+
+
 # ------------------------------------------------------------------------------------------- interlocks
 
 
