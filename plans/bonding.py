@@ -139,7 +139,8 @@ def bonding_campaign(
 
     Figures of merit by bond level ("dc_resistance_10s_b"), most also over those of level a
     ("dc_resistance_10s_b_over_a"): discharge_capacity, dc_resistance_10s, arc_resistance_100kHz_1MHz,
-    charge_capacity_6C, relative_charge_capacity_6C, negative_potential_min_6C, short.
+    charge_capacity_6C, relative_charge_capacity_6C (not of a charge after which the cell was short),
+    negative_potential_min_6C, short.
 
     Source: NEDO SOLiD-EV final report (2022), section 3.1.1(1)(i) (requirements D10, C4, D8, D9): 25 degC,
     0.1C, 3 cycles; 10 s at up to 0.5C at 50 %; 100 kHz to 1 MHz. Charge rates, rests and how a short is found

@@ -135,23 +135,42 @@ def _spectrum(run: CellRun) -> Iterable[Value]:
 
 
 def _charges(run: CellRun) -> Iterable[Value]:
-    """Give the charge that each fast charge put in, and how low the negative electrode came."""
+    """Give the charge that each fast charge put in, and how low the negative electrode came.
+
+    A charge that was broken off, or after which the cell was short, has no capacity: where the cell is short,
+    current passes that charges nothing. The potential stays, it shows why.
+    """
     slow = discharge_capacity(_last_cycle(run), current_relative_accuracy=run.accuracy)
+    short = _short_by_section(run)
     for at, rate in run.start["charges"].items():
         section = f"charge at {at}"
         if section not in run.sections():
             return
         steps = run.section(section)
-        value = charge_capacity(steps, current_relative_accuracy=run.accuracy)
-        yield replace(value, name=f"charge_capacity_{rate:g}C", definition=f"{value.definition}; at {at}")
-        yield Value(
-            f"relative_charge_capacity_{rate:g}C",
-            value.value / slow.value,
-            "1",
-            math.hypot(value.uncertainty or 0.0, slow.uncertainty or 0.0) / slow.value,
-            f"charge at {at} over the slow discharge of the last cycle, both uncertainties independent",
-        )
+        is_short = short.get(f"rest after {at}")
+        if not is_short and not any(step.broken_off for step in steps):
+            value = charge_capacity(steps, current_relative_accuracy=run.accuracy)
+            said = f"at {at}" + (
+                "" if is_short is not None else "; whether the cell was short then is not known"
+            )
+            yield replace(value, name=f"charge_capacity_{rate:g}C", definition=f"{value.definition}; {said}")
+            yield Value(
+                f"relative_charge_capacity_{rate:g}C",
+                value.value / slow.value,
+                "1",
+                math.hypot(value.uncertainty or 0.0, slow.uncertainty or 0.0) / slow.value,
+                f"charge {said}; over the slow discharge of the last cycle, both uncertainties independent",
+            )
         yield from _least_potential(run, steps, at, rate)
+
+
+def _short_by_section(run: CellRun) -> dict[str, bool]:
+    """Whether the cell was short in each rest after a fast charge that came to its end."""
+    checks = run.run.streams.get("short_check")
+    if checks is None:
+        return {}
+    found = (checks[f"short_check_{key}"].values.tolist() for key in ("section", "short"))
+    return {str(section): bool(short) for section, short in zip(*found, strict=True)}
 
 
 def _least_potential(run: CellRun, steps: Sequence[StepRecord], at: str, rate: float) -> Iterable[Value]:

@@ -18,7 +18,8 @@ from plans.cell_runs import (
     in_order,
 )
 from plans.programs import CellRig, Prepared, Source, prepare
-from plans.texts import cycle_text, half_cycle
+from plans.texts import cycle_text, end_voltage, half_cycle
+from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
 from ssblab.steps import Amount
 
@@ -219,9 +220,9 @@ def conditioning(
     rig = CellRig(sample, channel, chamber)
     check_temperature(rig, temperature)
     arguments = {**locals()}
+    limits = micro_short_limits(decay_suspect, decay_reject, efficiency_suspect, efficiency_reject)
     programs = conditioning_programs(rig, rate, cycles, rest, state_of_charge, watch, log_every)
     figures = f"{_FIGURES}:conditioning"
-    limits = micro_short_limits(decay_suspect, decay_reject, efficiency_suspect, efficiency_reject)
     md = {"micro_short_limits": limits, **(md or {})}
     body = in_order(rig, temperature, programs)
     return (
@@ -242,7 +243,8 @@ def conditioning_programs(
     sample = rig.sample
     charge_mAh = state_of_charge / 100 * sample.capacity_mAh
     formation = cycle_text(sample, charge_at=rate, discharge_at=rate, rest_s=rest_s, cycles=cycles)
-    charge = f"Charge at {rate.text()} until {charge_mAh!r} mAh\nRest for 2 h"
+    end = end_voltage(sample, "charge").text()
+    charge = f"Charge at {rate.text()} until {charge_mAh!r} mAh or {end}\nRest for 2 h"
     return {
         "formation": prepare(rig, formation, log_s=log_s),
         "state of charge": prepare(rig, charge, log_s=log_s),
@@ -253,7 +255,22 @@ def conditioning_programs(
 def micro_short_limits(
     decay_suspect: float, decay_reject: float, efficiency_suspect: float, efficiency_reject: float
 ) -> dict[str, list[float]]:
-    """Write by what a micro-short is judged into a start document; decays in mV/h, efficiencies in %."""
+    """Write by what a micro-short is judged into a start document; decays in mV/h, efficiencies in %.
+
+    Raises
+    ------
+    BadInput
+        If a cell would be rejected that is not even suspect.
+    """
+    problems = []
+    if decay_suspect > decay_reject:
+        problems.append(f"decay_suspect={decay_suspect:g} mV/h is above decay_reject={decay_reject:g} mV/h")
+    if efficiency_suspect < efficiency_reject:
+        problems.append(
+            f"efficiency_suspect={efficiency_suspect:g} % is below efficiency_reject={efficiency_reject:g} %"
+        )
+    if problems:
+        raise BadInput(f"{' and '.join(problems)}: what is rejected has to be suspect too")
     return {
         "open_circuit_decay_mV_h": [decay_suspect, decay_reject],
         "coulombic_efficiency": [efficiency_suspect / 100, efficiency_reject / 100],

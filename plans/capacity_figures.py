@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from plans.cell_figures import CellRun, gathered
 from ssblab.analysis.cycling import (
@@ -19,6 +19,7 @@ from ssblab.analysis.cycling import (
     fade_per_cycle,
     group_cycles,
     mean_voltage,
+    rate_capability,
     specific_capacity,
 )
 from ssblab.analysis.lots import Limit, micro_short_verdict, open_circuit_decay
@@ -59,7 +60,7 @@ def program(run: RunData) -> list[Value]:
 
 
 def rates(run: RunData) -> list[Value]:
-    """Compute the capacity at each rate, and its share of that at the slowest."""
+    """Compute the capacity at each rate, its share of that at the slowest, and the rate where it is 80 %."""
     return gathered(run, [_rates])
 
 
@@ -81,39 +82,37 @@ def cycle_figures(run: CellRun, steps: list[StepRecord]) -> Iterable[Value]:
 
 
 def last_cycle(run: CellRun, section: str) -> list[StepRecord]:
-    """Steps of the last whole cycle of a section: one with a charge and a discharge.
+    """Steps of the last whole cycle of a section: one with a charge and a discharge, no step broken off.
 
     Raises
     ------
     BadInput
         If there is none.
     """
-    whole = [
-        steps
-        for steps in group_cycles(run.section(section)).values()
-        if {"charge", "discharge"} <= {step.kind for step in steps}
-    ]
+    whole = _whole_cycles(run, section)
     if not whole:
         raise BadInput(f"{section}: no whole cycle was recorded")
     return whole[-1]
 
 
+def _whole_cycles(run: CellRun, section: str) -> list[list[StepRecord]]:
+    return [
+        steps
+        for steps in group_cycles(run.section(section)).values()
+        if {"charge", "discharge"} <= {step.kind for step in steps}
+        and not any(step.broken_off for step in steps)
+    ]
+
+
 def retention(run: CellRun) -> Iterable[Value]:
     """Compute the last check-up's capacity over the first one's."""
-    checks = [name for name in run.sections("check-up") if _is_whole(run, name)]
+    checks = [name for name in run.sections("check-up") if _whole_cycles(run, name)]
     if len(checks) < 2:
         raise BadInput(f"{len(checks)} whole check-ups: 2 are needed")
     first, last = last_cycle(run, checks[0]), last_cycle(run, checks[-1])
     yield capacity_retention(first, last)
     before = discharge_capacity(first, current_relative_accuracy=run.accuracy)
     yield replace(before, name="discharge_capacity_before", definition=f"{before.definition}; {checks[0]}")
-
-
-def _is_whole(run: CellRun, section: str) -> bool:
-    try:
-        return bool(last_cycle(run, section))
-    except BadInput:
-        return False
 
 
 def _capacity(run: CellRun) -> Iterable[Value]:
@@ -126,7 +125,7 @@ def _program(run: CellRun) -> Iterable[Value]:
 
 def last_check(run: CellRun) -> Iterable[Value]:
     """Compute what the last whole check-up gives."""
-    checks = [name for name in run.sections("check-up") if _is_whole(run, name)]
+    checks = [name for name in run.sections("check-up") if _whole_cycles(run, name)]
     if not checks:
         raise BadInput("no whole check-up was recorded")
     return cycle_figures(run, last_cycle(run, checks[-1]))
@@ -134,12 +133,7 @@ def last_check(run: CellRun) -> Iterable[Value]:
 
 def _cycles(run: CellRun) -> Iterable[Value]:
     """Give first and last cycle, and the fade between."""
-    cycles = [
-        steps
-        for section in run.sections("cycling")
-        for steps in group_cycles(run.section(section)).values()
-        if {"charge", "discharge"} <= {step.kind for step in steps}
-    ]
+    cycles = [steps for section in run.sections("cycling") for steps in _whole_cycles(run, section)]
     if not cycles:
         raise BadInput("no whole cycle was recorded")
     for name, steps in (("first", cycles[0]), ("last", cycles[-1])):
@@ -164,11 +158,10 @@ def _micro_short(run: CellRun) -> Iterable[Value]:
         voltage_resolution_V=run.start["voltage_resolution_V"],
     )
     yield decay
-    limits = {key: Limit(*pair) for key, pair in run.start["micro_short_limits"].items()}
     efficiency = coulombic_efficiency(last_cycle(run, "formation"))
     verdict = micro_short_verdict(
-        open_circuit_decay=(decay, limits["open_circuit_decay_mV_h"]),
-        coulombic_efficiency=(efficiency, limits["coulombic_efficiency"]),
+        open_circuit_decay=(decay, _limit(run, "open_circuit_decay_mV_h", "above")),
+        coulombic_efficiency=(efficiency, _limit(run, "coulombic_efficiency", "below")),
     )
     yield Value(
         "micro_short",
@@ -179,28 +172,33 @@ def _micro_short(run: CellRun) -> Iterable[Value]:
     )
 
 
+def _limit(run: CellRun, name: str, bad: Literal["above", "below"]) -> Limit:
+    suspect, reject = run.start["micro_short_limits"][name]
+    return Limit(suspect, reject, bad)
+
+
 def _rates(run: CellRun) -> Iterable[Value]:
-    kind = run.start["arguments"]["vary"]
+    kind: Literal["charge", "discharge"] = run.start["arguments"]["vary"]
     capacity_of = charge_capacity if kind == "charge" else discharge_capacity
-    found: dict[float, tuple[str, Value, list[StepRecord]]] = {}
+    found: dict[float, list[StepRecord]] = {}
     for section in run.sections(f"{kind} at "):
         text = section.removeprefix(f"{kind} at ")
         steps = run.section(section)
-        value = capacity_of(steps, current_relative_accuracy=run.accuracy)
-        found[run.rate(text)] = (text, value, steps)
-    if not found:
-        raise BadInput("no rate was recorded")
-    _, slowest, _ = found[min(found)]
-    for text, value, steps in found.values():
-        name = f"{kind}_capacity_{run.rate(text):g}C"
+        if not _is_complete(steps, kind):
+            continue
+        rate = run.rate(text)
+        found[rate] = steps
+        value, name = capacity_of(steps, current_relative_accuracy=run.accuracy), f"{kind}_capacity_{rate:g}C"
         yield replace(value, name=name, definition=f"{value.definition}; at {text}")
-        if kind == "charge":
+        if kind == "charge" and _is_complete(steps, "discharge"):
             stored = discharge_capacity(steps, current_relative_accuracy=run.accuracy)
             yield replace(stored, name=f"stored_{name}", definition=f"{stored.definition}; after it, slow")
-        yield Value(
-            f"relative_{name}",
-            value.value / slowest.value,
-            "1",
-            math.hypot(value.uncertainty or 0.0, slowest.uncertainty or 0.0) / slowest.value,
-            f"{kind} capacity at {text} over that at the slowest rate, both uncertainties independent",
-        )
+    shares, at_80_percent = rate_capability(found, kind)
+    yield from shares.values()
+    yield at_80_percent
+
+
+def _is_complete(steps: Iterable[StepRecord], kind: str) -> bool:
+    """Whether there are steps of a kind, and none was broken off."""
+    those = [step.broken_off for step in steps if step.kind == kind]
+    return bool(those) and not any(those)

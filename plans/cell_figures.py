@@ -24,6 +24,9 @@ __all__ = ["CellRun", "Spectrum", "gathered"]
 
 logger = logging.getLogger(__name__)
 
+# How plans.programs says in the stream `steps` that a step was paused, or came to no end of its own.
+_PAUSE, _FAILED = "pause", "failed:"
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -55,6 +58,23 @@ class Spectrum:
     z_ohm: NDArray[np.complex128]
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """Event of the stream `steps`; whether it is of a step that the event before began, and of its hold."""
+
+    section: str
+    number: str
+    stream: str
+    rows: int
+    ended_by: str
+    is_hold: bool = False
+    goes_on: bool = False
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.section, self.number
+
+
 class CellRun:
     """A run of an experiment on a cell.
 
@@ -79,7 +99,7 @@ class CellRun:
     @cached_property
     def steps(self) -> list[StepRecord]:
         """All steps that were done, in order, with those of a broken-off section as far as they came."""
-        return list(self._steps())
+        return self._steps()
 
     def section(self, *names: str) -> list[StepRecord]:
         """Steps of some sections.
@@ -151,23 +171,57 @@ class CellRun:
             z_ohm=(rows["z_real"] + 1j * rows["z_imag"])[sound],
         )
 
-    def _steps(self) -> Iterator[StepRecord]:
-        marks = self.run.streams.get("steps")
-        if marks is None:
-            return
+    def _steps(self) -> list[StepRecord]:
+        """Take the rows of all streams apart; what the plan itself did again is a cycle more."""
+        found: list[StepRecord] = []
         taken: dict[str, int] = {}
-        columns = {key: np.asarray(marks[f"steps_{key}"]) for key in ("section", "number", "stream", "rows")}
-        for section, number, stream, count in zip(*columns.values(), strict=True):
-            first = taken.get(str(stream), 0)
-            taken[str(stream)] = first + int(count)
-            if count:
-                yield from self._split(str(section), str(number), str(stream), first, first + int(count))
+        done: dict[tuple[str, str], int] = {}  # cycles, by section and number of the step
+        before, paused = 0, False
+        for mark in self._marks():
+            first = taken.get(mark.stream, 0)
+            taken[mark.stream] = first + mark.rows
+            if not mark.goes_on:
+                before = done.get(mark.place, 0)
+            records = self._split(mark, first) if mark.rows else []
+            done[mark.place] = before + max((record.cycle for record in records), default=1)
+            found += [replace(record, cycle=before + record.cycle) for record in records]
+            if mark.ended_by.startswith(_FAILED) and (records or mark.goes_on):
+                _break_off(found)
+            paused = mark.ended_by == _PAUSE
+        # What was paused goes on, unless the run ended meanwhile.
+        if found and paused and self.run.stop.get("exit_status") != "success":
+            _break_off(found)
+        return found
 
-    def _split(self, section: str, number: str, stream: str, first: int, after: int) -> Iterator[StepRecord]:
+    def _marks(self) -> Iterator[_Mark]:
+        """What the stream `steps` says, in order."""
+        stream = self.run.streams.get("steps")
+        if stream is None:
+            return
+        keys = ("section", "number", "stream", "rows", "ended_by")
+        before: _Mark | None = None
+        for row in zip(*(stream[f"steps_{key}"].values.tolist() for key in keys), strict=True):
+            mark = _Mark(*row)
+            if before is not None and before.place == mark.place:
+                # A potentiostat holds the voltage of a step in a technique of its own.
+                is_hold = not before.ended_by and not before.is_hold and self._has_hold(mark)
+                mark = replace(mark, is_hold=is_hold, goes_on=is_hold or before.ended_by == _PAUSE)
+            yield mark
+            before = mark
+
+    def _has_hold(self, mark: _Mark) -> bool:
+        step = self._written(mark.section).get(mark.number)
+        return not self._is_cycler(mark.stream) and isinstance(step, Current) and step.to is not None
+
+    def _is_cycler(self, stream: str) -> bool:
+        return f"{self._channel}_voltage" in self.run.streams.get(stream, ())
+
+    def _split(self, mark: _Mark, first: int) -> list[StepRecord]:
         """Take the rows of one upload, or of one technique, apart into steps."""
-        data = self.run.streams[stream]
+        section, number, after = mark.section, mark.number, first + mark.rows
+        data = self.run.streams[mark.stream]
         rows = slice(first, after)
-        cycler = f"{self._channel}_voltage" in data
+        cycler = self._is_cycler(mark.stream)
         signals = ("voltage", "current") if cycler else ("potential", "current")
         voltage, current = (np.asarray(data[f"{self._channel}_{signal}"])[rows] for signal in signals)
         time = np.asarray(data["time"])[rows]
@@ -190,11 +244,12 @@ class CellRun:
             )
         except BadInput as error:
             logger.info("run %s: %s %s left out: %s", self.start["uid"], section, number, error)
-            return
-        for record in records:
+            return []
+        for i, record in enumerate(records):
             place = int(float(record.number)) or 1
             kind = self._kind_of(section, number, place) or record.kind
-            yield replace(record, number=self._number(section, number, place), kind=kind)
+            records[i] = replace(record, number=self._number(section, number, place), kind=kind)
+        return records
 
     def _written(self, section: str) -> dict[str, Any]:
         """Steps of a section's program, by number."""
@@ -216,6 +271,10 @@ class CellRun:
         return {Hold: "hold", Rest: "rest"}.get(type(step), "")
 
 
+def _break_off(steps: list[StepRecord]) -> None:
+    steps[-1] = replace(steps[-1], broken_off=True)
+
+
 def _passed_mAh(time_s: NDArray[np.float64], current_A: NDArray[np.float64]) -> NDArray[np.float64]:
     """Charge passed in a course of a potentiostat, whose first record is an interval after its beginning."""
     first_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
@@ -225,7 +284,7 @@ def _passed_mAh(time_s: NDArray[np.float64], current_A: NDArray[np.float64]) -> 
 
 
 def gathered(run: RunData, groups: Iterable[Callable[[CellRun], Iterable[Value]]]) -> list[Value]:
-    """Compute groups of figures of merit; one whose data were not recorded is left out, and why is logged."""
+    """Compute groups of figures of merit; one that can't be computed is left out, and why is logged."""
     seen = CellRun(run)
     found: list[Value] = []
     for group in groups:
@@ -233,4 +292,7 @@ def gathered(run: RunData, groups: Iterable[Callable[[CellRun], Iterable[Value]]
             found += group(seen)
         except (KeyError, BadInput) as error:
             logger.info("run %s: %s left out: %s", run.start["uid"], group.__name__.strip("_"), error)
+        except Exception as error:  # what one group stumbles over must not take the others along
+            name, kind = group.__name__.strip("_"), type(error).__name__
+            logger.warning("run %s: %s left out: %s: %s", run.start["uid"], name, kind, error)
     return found

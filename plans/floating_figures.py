@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from plans.capacity_figures import last_check, last_cycle, retention
 from plans.cell_figures import CellRun, gathered
+from plans.resistance_figures import flag, trust
 from ssblab.analysis.common import RECTANGULAR
 from ssblab.analysis.cycling import StepRecord, capacity_retention
 from ssblab.analysis.leakage import HoldFit, fit_hold
@@ -21,17 +23,21 @@ from ssblab.quantities import BadInput, Value
 
 __all__ = ["fit_of_hold", "floating", "hold_current"]
 
+logger = logging.getLogger(__name__)
+
 _REACTION_Hz = (1.0, 1e4)  # of the electrodes: below what relaxes between particles, above diffusion
 _SETTLED = (
     0.1  # share of a hold that is left out of the fit: what settles first is of another kind, and large
 )
 
+Held = Mapping[str, Any]
 Floats = NDArray[np.float64]
 
 
 def floating(run: RunData) -> list[Value]:
     """Compute what a floating test gives, as far as it came."""
-    return gathered(run, [last_check, retention, _retentions, _leakages, _resistances])
+    of_spectra = [_resistances, trust] if "spectra" in run.streams else []
+    return gathered(run, [last_check, retention, _retentions, _leakages, *of_spectra])
 
 
 def fit_of_hold(run: CellRun, section: str) -> HoldFit:
@@ -43,12 +49,13 @@ def fit_of_hold(run: CellRun, section: str) -> HoldFit:
         If too little of it was recorded.
     """
     time_s, current_A = hold_current(run, section)
+    after_s = _SETTLED * float(time_s[-1])
     return fit_hold(
         time_s,
         current_A,
-        current_accuracy_A=_zero_A(run, current_A),
+        current_accuracy_A=_zero_A(run, current_A[time_s >= after_s]),
         current_relative_accuracy=run.accuracy,
-        after_s=_SETTLED * float(time_s[-1]),
+        after_s=after_s,
     )
 
 
@@ -79,46 +86,84 @@ def _held(run: CellRun, section: str) -> list[StepRecord]:
 
 
 def _zero_A(run: CellRun, current_A: Floats) -> float:
-    """Accuracy at zero; of a potentiostat, whose range is at least the largest current."""
+    """Accuracy at zero; of a potentiostat, whose range follows the current: of the largest of these."""
     zero_A: float | None = run.start["current_accuracy_A"]
     return run.accuracy * float(np.abs(current_A).max()) if zero_A is None else zero_A
 
 
-def _potentials(run: CellRun) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _potentials(run: CellRun) -> Iterator[tuple[str, Held]]:
     """Potentials whose hold has begun, with the end of the names of their figures of merit."""
     for held in run.start["held_potentials"]:
         if run.sections(held["sections"][0]):
             yield held["name"].replace(" ", ""), held
 
 
-def _retentions(run: CellRun) -> Iterable[Value]:
+def _of_each(run: CellRun, compute: Callable[[CellRun, str, Held], Iterable[Value]]) -> Iterator[Value]:
+    """Compute something of each potential; what one lacks does not take the others along."""
     for name, held in _potentials(run):
-        before, after = held["check_ups"][0], held["check_ups"][-1]
-        value = capacity_retention(last_cycle(run, before), last_cycle(run, after))
-        definition = f"{value.definition}: {after} over {before}, around {held['name']}"
-        yield replace(value, name=f"capacity_retention_{name}", definition=definition)
+        try:
+            yield from compute(run, name, held)
+        except BadInput as error:
+            logger.info("run %s: %s left out: %s", run.start["uid"], held["name"], error)
+
+
+def _retentions(run: CellRun) -> Iterable[Value]:
+    return _of_each(run, _retention)
 
 
 def _leakages(run: CellRun) -> Iterable[Value]:
-    for name, held in _potentials(run):
-        sections = [section for section in held["sections"] if run.sections(section)]
-        about = f"{held['name']} {run.start['potential_reference']}"
-        yield replace(_passed(run, sections), name=f"hold_charge_{name}")
-        fits = [fit_of_hold(run, section) for section in sections]
-        last = fits[-1].leakage_current
-        yield replace(last, name=f"leakage_current_{name}", definition=f"{last.definition}; {about}")
-        hours = [_hours(run, section) for section in sections]
-        charges = [
-            (hour * fit.leakage_current.value / 1e3, hour * (fit.leakage_current.uncertainty or 0.0) / 1e3)
-            for hour, fit in zip(hours, fits, strict=True)
-        ]
-        yield Value(
-            f"leakage_charge_{name}",
-            math.fsum(charge for charge, _ in charges),
-            "mAh",
-            math.fsum(uncertainty for _, uncertainty in charges),
-            f"leakage current times time, of {math.fsum(hours):.4g} h of holds; {last.definition}; {about}",
-        )
+    return _of_each(run, _leakage)
+
+
+def _resistances(run: CellRun) -> Iterable[Value]:
+    return _of_each(run, _resistance)
+
+
+def _retention(run: CellRun, name: str, held: Held) -> Iterable[Value]:
+    before, after = held["check_ups"][0], held["check_ups"][-1]
+    value = capacity_retention(last_cycle(run, before), last_cycle(run, after))
+    definition = f"{value.definition}: {after} over {before}, around {held['name']}"
+    yield replace(value, name=f"capacity_retention_{name}", definition=definition)
+
+
+def _leakage(run: CellRun, name: str, held: Held) -> Iterable[Value]:
+    """Give what passed and leaked in the whole holds; one that was broken off is not in."""
+    about = f"{held['name']} {run.start['potential_reference']}"
+    sections = [section for section in held["sections"] if _is_whole(run, section)]
+    if sections:
+        passed = _passed(run, sections)
+        yield replace(passed, name=f"hold_charge_{name}", definition=f"{passed.definition}; {about}")
+    fits = _fits(run, sections)
+    if not fits:
+        return
+    last = list(fits.values())[-1].leakage_current
+    yield replace(last, name=f"leakage_current_{name}", definition=f"{last.definition}; {about}")
+    leaks = [(_hours(run, section), fit.leakage_current) for section, fit in fits.items()]
+    hours = math.fsum(hour for hour, _ in leaks)
+    yield Value(
+        f"leakage_charge_{name}",
+        math.fsum(hour * leak.value / 1e3 for hour, leak in leaks),
+        "mAh",
+        math.fsum(hour * (leak.uncertainty or 0.0) / 1e3 for hour, leak in leaks),
+        f"leakage current times time, of {hours:.4g} h of whole holds; {last.definition}; {about}",
+    )
+
+
+def _is_whole(run: CellRun, section: str) -> bool:
+    """Whether a potential was held to the end."""
+    held = [step for step in run.steps if step.section == section and step.kind == "hold"]
+    return bool(held) and not any(step.broken_off for step in held)
+
+
+def _fits(run: CellRun, sections: Iterable[str]) -> dict[str, HoldFit]:
+    """Take the currents of holds apart; one with too few records is left out."""
+    found = {}
+    for section in sections:
+        try:
+            found[section] = fit_of_hold(run, section)
+        except BadInput as error:
+            logger.info("run %s: %s left out: %s", run.start["uid"], section, error)
+    return found
 
 
 def _passed(run: CellRun, sections: Iterable[str]) -> Value:
@@ -128,7 +173,9 @@ def _passed(run: CellRun, sections: Iterable[str]) -> Value:
     hours = math.fsum(_hours(run, section) for section in sections)
     zero_mAh = 1e3 * hours * max(_zero_A(run, step.current_A) for step in steps)
     uncertainty = RECTANGULAR * math.hypot(zero_mAh, run.accuracy * charge_mAh)
-    definition = f"charge passed in {hours:.4g} h of holds, with what settles; uncertain by the instrument"
+    definition = (
+        f"charge passed in {hours:.4g} h of whole holds, with what settles; uncertain by the instrument"
+    )
     return Value("hold_charge", charge_mAh, "mAh", uncertainty, definition)
 
 
@@ -137,22 +184,22 @@ def _hours(run: CellRun, section: str) -> float:
     return float(steps[-1].time_s[-1] - steps[0].time_s[0]) / 3600
 
 
-def _resistances(run: CellRun) -> Iterable[Value]:
-    if not run.spectra:
-        return
-    for name, held in _potentials(run):
-        before, after = (_reaction_resistance(run, held["check_ups"][place]) for place in (0, -1))
-        yield replace(after, name=f"reaction_resistance_{name}")
-        yield Value(
-            f"resistance_change_{name}",
-            after.value - before.value,
-            "ohm",
-            math.hypot(after.uncertainty or 0.0, before.uncertainty or 0.0),
-            f"after minus before {held['name']}: {after.definition}",
-        )
+def _resistance(run: CellRun, name: str, held: Held) -> Iterable[Value]:
+    sections = [held["check_ups"][place] for place in (0, -1)]
+    before, after = (_reaction_resistance(run, section) for section in sections)
+    yield replace(after, name=f"reaction_resistance_{name}")
+    yield Value(
+        f"resistance_change_{name}",
+        after.value - before.value,
+        "ohm",
+        math.hypot(after.uncertainty or 0.0, before.uncertainty or 0.0),
+        f"after minus before {held['name']}: {after.definition}; "
+        f"before: {sections[0]}{flag(run.spectrum(sections[0]))}",
+    )
 
 
 def _reaction_resistance(run: CellRun, section: str) -> Value:
     spectrum = run.spectrum(section)
     low_Hz, high_Hz = _REACTION_Hz
-    return arc_resistance(spectrum.frequency_Hz, spectrum.z_ohm, from_Hz=low_Hz, to_Hz=high_Hz)
+    value = arc_resistance(spectrum.frequency_Hz, spectrum.z_ohm, from_Hz=low_Hz, to_Hz=high_Hz)
+    return replace(value, definition=f"{value.definition}; {section}{flag(spectrum)}")

@@ -114,6 +114,11 @@ def lot_qualification(
     """
     given = {**locals()}
     _check_lot(samples)
+    limits = {
+        "micro_short_limits": micro_short_limits(
+            decay_suspect, decay_reject, efficiency_suspect, efficiency_reject
+        )
+    }
     how = _Conditioning(**{name: given[name] for name in _Conditioning.__dataclass_fields__})
     cells, chamber = yield from _cells(samples, chamber, how)
     around = CellRig(samples[0], cells[0].rig.channel, chamber)
@@ -124,11 +129,6 @@ def lot_qualification(
         yield Msg("mount", None, sample=sample)
 
     lots = {sample.lot_id for sample in samples if sample.lot_id}
-    limits = {
-        "micro_short_limits": micro_short_limits(
-            decay_suspect, decay_reject, efficiency_suspect, efficiency_reject
-        )
-    }
     metadata = {
         "plan_name": lot_qualification.__name__,
         "samples": [sample.name for sample in samples],

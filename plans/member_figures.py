@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from ssblab.quantities import Value
 from ssblab.results import Related, figures_of_merit
 
 __all__ = ["Member", "members_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class Member:
     run : RunData or None
         None if it never opened a run.
     exit_status, reason : str
-        How its run ended.
+        How its run ended, or why it has no figures of merit.
     results : dict
-        Its figures of merit; empty if it did not come to its end.
+        Its figures of merit; empty if it did not come to its end, or they can't be computed.
     """
 
     name: str
@@ -49,5 +52,11 @@ def members_of(run: RunData, related: Related) -> list[Member]:
 
 def _member(related: Related, name: str, uid: str, exit_status: str, reason: str) -> Member:
     run = related(uid) if uid else None
-    results = figures_of_merit(run) if run is not None and exit_status == "success" else {}
+    results: Mapping[str, Value] = {}
+    if run is not None and exit_status == "success":
+        try:
+            results = figures_of_merit(run)
+        except Exception as error:  # what one member stumbles over must not take the others along
+            reason = f"no figures of merit: {type(error).__name__}: {error}"
+            logger.warning("run %s of %s: %s", uid, name, reason)
     return Member(name, run, exit_status, reason, results)

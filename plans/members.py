@@ -42,9 +42,10 @@ def member(plan: PlanGenerator, sample: str, clock: Clock) -> PlanGenerator:
 
     try:
         yield from noting_runs(plan, uids)
-    except RunEngineControlException as end:
-        # The session knows why, and says so in the stop documents.
-        yield from note(getattr(end, "exit_status", "fail"), "")
+    except RunEngineControlException:
+        # Whatever it was, the member did not come to its end. The session knows why, and says so in the
+        # stop documents.
+        yield from note("abort", "")
         raise
     except Exception as error:
         yield from note("fail", str(error) or type(error).__name__)

@@ -43,6 +43,7 @@ from plans.programs import Beside, CellRig, Source, prepare, run
 from plans.spectra import checked_spectrum
 from plans.stubs import log_for, make_safe, move, plain_failures
 from plans.texts import cycle_text, discharge_text, half_cycle, survey_text
+from ssblab.analysis.impedance import FEWEST_POINTS
 from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY
 from ssblab.samples import CellSample, ElectrolyteSample
@@ -292,9 +293,10 @@ def pressure_sweep_conductivity(
 
     Streams: press (force, pressure, thickness during each dwell), points (one event a pressure: section,
     pressure and thickness when it was measured), open_circuit, impedance, spectra, with sections as
-    "100 MPa, rising". Figures of merit: conductivity (at the highest pressure), conductivity_100MPa_rising
-    and so on; with `true_density` porosity likewise, conductivity_exponent and conductivity_dense; falling
-    too: conductivity_hysteresis at the lowest pressure.
+    "100 MPa, rising". Figures of merit: conductivity (at the highest pressure; of the grains and of what
+    is between them), conductivity_100MPa_rising and so on; with `true_density` porosity likewise,
+    conductivity_exponent and conductivity_dense; falling too: conductivity_hysteresis at the lowest
+    pressure.
 
     Source: NEDO SOLiD-EV final report (2022), section 3.1.3(1): porosity 1 - m / (rho A h) and conductivity
     h / (R A) of argyrodite against moulding and constraint pressure (requirements G1, G2, C3, C7, GT-25).
@@ -312,6 +314,11 @@ def pressure_sweep_conductivity(
     if lowest_frequency >= highest_Hz:
         raise BadInput(f"lowest_frequency={lowest_frequency:g} Hz: it must be below {highest_Hz:g} Hz")
     sweep = ImpedanceSweep(highest_Hz, lowest_frequency, 10, amplitude_V=0.01, bias_V=0.0)
+    if sweep.points < FEWEST_POINTS:
+        raise BadInput(
+            f"{highest_Hz:g} to {lowest_frequency:g} Hz are {sweep.points} points: a conductivity needs "
+            f"{FEWEST_POINTS}; give a lower lowest_frequency"
+        )
     _check_limits(press, potentiostat, pressures, area_mm2, sweep)
     marks = Marks("points", press.clock, {"asked": "MPa", "pressure": "MPa", "thickness": "mm"})
 

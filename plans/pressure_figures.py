@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plans.capacity_figures import cycle_figures, last_cycle
-from plans.cell_figures import CellRun, gathered
-from plans.resistance_figures import resistance_of_discharge
+from plans.cell_figures import CellRun, Spectrum, gathered
+from plans.pressure import PRESS_STREAM
+from plans.resistance_figures import flag, resistance_of_discharge
 from ssblab.analysis.common import uncertainty_of
 from ssblab.analysis.compaction import conductivity_exponent, hysteresis, pellet_conductivity, porosity
 from ssblab.analysis.cycling import StepRecord, discharge_capacity
+from ssblab.analysis.impedance import fit_circuit
 from ssblab.analysis.spectra import ohmic_resistance, polarisation_resistance
 from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
@@ -40,7 +42,8 @@ class PelletPoint:
     way : {"rising", "falling"}
     asked_MPa, pressure_MPa, thickness_mm : float
         What it was pressed with; pressure and thickness when it was measured.
-    conductivity : Value
+    resistance, conductivity : Value
+        Of all of the pellet: its grains and what is between them.
     porosity : Value or None
         None where the true density was not given.
     """
@@ -49,6 +52,7 @@ class PelletPoint:
     asked_MPa: float
     pressure_MPa: float
     thickness_mm: float
+    resistance: Value
     conductivity: Value
     porosity: Value | None
 
@@ -85,11 +89,15 @@ def compaction(run: RunData) -> list[Value]:
     points = pellet_points(run)
     if not points:
         return []
-    found = list(_pellet_values(points))
-    groups: tuple[Callable[[list[PelletPoint]], Iterable[Value]], ...] = (_exponent, _pellet_hysteresis)
+    asked_MPa = [point["pressure_MPa"] for point in run.start["pressures"]]
+    found = list(_pellet_values(points, highest_MPa=max(asked_MPa)))
+    groups: tuple[Callable[[list[PelletPoint], float], Iterable[Value]], ...] = (
+        _exponent,
+        _pellet_hysteresis,
+    )
     for group in groups:
         try:
-            found += group(points)
+            found += group(points, min(asked_MPa))
         except BadInput as error:
             logger.info("run %s: %s left out: %s", run.start["uid"], group.__name__.strip("_"), error)
     return found
@@ -108,19 +116,20 @@ def pellet_points(run: RunData) -> list[PelletPoint]:
     found = []
     for section, way, asked_MPa, pressure_MPa, thickness_mm in rows:
         try:
-            conducts, pores = _measured(seen, section, pressure_MPa, thickness_mm)
+            measured = _measured(seen, section, pressure_MPa, thickness_mm)
         except BadInput as error:
             logger.info("run %s: %s left out: %s", run.start["uid"], section, error)
             continue
-        found.append(PelletPoint(way, asked_MPa, pressure_MPa, thickness_mm, conducts, pores))
+        found.append(PelletPoint(way, asked_MPa, pressure_MPa, thickness_mm, *measured))
     return found
 
 
 def _measured(
     run: _PelletRun, section: str, pressure_MPa: float, thickness_mm: float
-) -> tuple[Value, Value | None]:
+) -> tuple[Value, Value, Value | None]:
+    """Compute resistance, conductivity and porosity at one pressure."""
     pellet, spectrum = run.pellet, run.spectrum(section)
-    resistance = ohmic_resistance(spectrum.frequency_Hz, spectrum.z_ohm)
+    resistance = _total_resistance(spectrum)
     size: dict[str, Any] = {
         "thickness_mm": thickness_mm,
         "area_cm2": pellet.area_cm2,
@@ -128,12 +137,11 @@ def _measured(
         "area_uncertainty_cm2": pellet.area_uncertainty_cm2,
     }
     at = f"at {pressure_MPa:.4g} MPa and {thickness_mm:.4g} mm, both measured ({section})"
-    flag = f"; FLAGGED: {spectrum.reasons}" if spectrum.verdict == "flag" else ""
     conducts = pellet_conductivity(resistance, **size)
-    conducts = replace(conducts, definition=f"{conducts.definition}; {at}{flag}")
+    conducts = replace(conducts, definition=f"{conducts.definition}; {at}{flag(spectrum)}")
     density_g_cm3 = run.start["true_density_g_cm3"]
     if density_g_cm3 is None:
-        return conducts, None
+        return resistance, conducts, None
     pores = porosity(
         mass_g=pellet.mass_g,
         density_g_cm3=density_g_cm3,
@@ -141,18 +149,32 @@ def _measured(
         density_uncertainty_g_cm3=None,
         **size,
     )
-    return conducts, replace(pores, definition=f"{pores.definition}; {at}")
+    return resistance, conducts, replace(pores, definition=f"{pores.definition}; {at}")
 
 
-def _pellet_values(points: list[PelletPoint]) -> Iterator[Value]:
-    highest = max(points, key=lambda point: point.asked_MPa)
-    for point, ending in [(highest, ""), *((point, point.ending) for point in points)]:
+def _total_resistance(spectrum: Spectrum) -> Value:
+    """All that a pellet resists. What is between its particles relaxes among the frequencies measured.
+
+    Raises
+    ------
+    BadInput
+        If the spectrum has too few points to tell the pellet from the electrodes.
+    """
+    fit = fit_circuit(spectrum.frequency_Hz, spectrum.z_ohm)
+    low_Hz, high_Hz = fit.frequency_Hz[-1], fit.frequency_Hz[0]
+    fitted = f"fitted from {high_Hz:.3g} to {low_Hz:.3g} Hz, rms residual {100 * fit.rms_residual:.2g} %"
+    return replace(fit.r_total, definition=f"{fit.r_total.definition}; {fitted}")
+
+
+def _pellet_values(points: list[PelletPoint], highest_MPa: float) -> Iterator[Value]:
+    highest = [point for point in points if point.asked_MPa == highest_MPa]
+    for point, ending in [*((point, "") for point in highest), *((point, point.ending) for point in points)]:
         for value in (point.conductivity, point.porosity):
             if value is not None:
                 yield replace(value, name=f"{value.name}{ending}")
 
 
-def _exponent(points: list[PelletPoint]) -> Iterable[Value]:
+def _exponent(points: list[PelletPoint], _: float) -> Iterable[Value]:
     rising = [point for point in points if point.way == "rising"]
     pores = [point.porosity.value for point in rising if point.porosity is not None]
     conducts = [point.conductivity for point in rising if point.porosity is not None]
@@ -162,15 +184,23 @@ def _exponent(points: list[PelletPoint]) -> Iterable[Value]:
     )
 
 
-def _pellet_hysteresis(points: list[PelletPoint]) -> Iterable[Value]:
-    return hysteresis(
+def _pellet_hysteresis(points: list[PelletPoint], lowest_MPa: float) -> Iterable[Value]:
+    own = [
+        point.conductivity.value * uncertainty_of(point.resistance) / point.resistance.value
+        for point in points
+    ]
+    found = hysteresis(
         [point.asked_MPa for point in points],
         [point.conductivity.value for point in points],
-        at_MPa=min(point.asked_MPa for point in points),
+        at_MPa=lowest_MPa,
         name="conductivity",
         unit="S/cm",
-        uncertainty=max(uncertainty_of(point.conductivity) for point in points),
+        uncertainty=float(np.max(own)),
     )
+    said = (
+        "uncertain by the resistances; what the points have in common, area and zero of the gauge, is not in"
+    )
+    return [replace(value, definition=f"{value.definition}; {said}") for value in found]
 
 
 # ------------------------------------------------------------------------------------ cells against pressure
@@ -190,28 +220,35 @@ def _at_each(run: CellRun) -> Iterable[Value]:
                 yield replace(value, name=f"{value.name}{ending}")
 
 
-def _of_section(run: CellRun, section: str) -> Iterator[Value]:
-    """Compute what was measured at one pressure, as far as it came."""
+def _of_section(run: CellRun, section: str, *, is_compared: bool = False) -> Iterator[Value]:
+    """Compute what was measured at one pressure, as far as it came.
+
+    What is compared with what the same channel measured is not uncertain by the accuracy of its current.
+    """
+    accuracy = 0.0 if is_compared else run.accuracy
     pressure_MPa = float(np.nanmean(press_course(run, "pressure", run.section(section))[1]))
     at = f"at {pressure_MPa:.4g} MPa, measured ({section})"
     steps = run.section(section)
-    if any(step.kind == "discharge" for step in steps) and steps[-1].kind == "rest":
-        value = discharge_capacity(steps, current_relative_accuracy=run.accuracy)
+    discharges = [step for step in steps if step.kind == "discharge"]
+    if discharges and steps[-1].kind == "rest" and not any(step.broken_off for step in discharges):
+        value = discharge_capacity(steps, current_relative_accuracy=accuracy)
         yield replace(value, definition=f"{value.definition}; {at}")
-    for value in resistance_of_discharge(run, section):
+    for value in resistance_of_discharge(run, section, current_relative_accuracy=accuracy):
         yield replace(value, definition=f"{value.definition}; of the charged cell, {at}")
     for spectrum in [one for one in run.spectra if one.section == section][-1:]:
-        flag = f"; FLAGGED: {spectrum.reasons}" if spectrum.verdict == "flag" else ""
         for resistance in (ohmic_resistance, polarisation_resistance):
             value = resistance(spectrum.frequency_Hz, spectrum.z_ohm)
-            yield replace(value, definition=f"{value.definition}; of the charged cell, {at}{flag}")
+            yield replace(value, definition=f"{value.definition}; of the charged cell, {at}{flag(spectrum)}")
 
 
 def _cell_hystereses(run: CellRun) -> Iterable[Value]:
     points = run.start["pressures"]
     if all(point["way"] == "rising" for point in points):
         return
-    values = [{value.name: value for value in _of_section(run, point["section"])} for point in points]
+    values = [
+        {value.name: value for value in _of_section(run, point["section"], is_compared=True)}
+        for point in points
+    ]
     pressures_MPa = [point["pressure_MPa"] for point in points]
     for name in dict.fromkeys(name for found in values for name in found):
         several = [found[name] for found in values if name in found]
@@ -222,7 +259,7 @@ def _cell_hystereses(run: CellRun) -> Iterable[Value]:
                 at_MPa=min(pressures_MPa),
                 name=name,
                 unit=several[0].unit,
-                uncertainty=max(map(uncertainty_of, several)),
+                uncertainty=float(np.max([uncertainty_of(value) for value in several])),
             )
 
 
@@ -233,8 +270,8 @@ def press_course(
     run: CellRun, signal: str, steps: Iterable[StepRecord] | None = None
 ) -> tuple[Floats, Floats]:
     """Time (s since 1970) and what the press read beside the steps of a cell; of all that was recorded."""
-    time_s = np.asarray(run.run.streams["press"]["time"], dtype=float)
-    readings = run.column("press", "press", signal).astype(float)
+    time_s = np.asarray(run.run.streams[PRESS_STREAM]["time"], dtype=float)
+    readings = run.column(PRESS_STREAM, "press", signal).astype(float)
     if steps is not None:
         among = list(steps)
         inside = (time_s >= among[0].time_s[0]) & (time_s <= among[-1].time_s[-1])
@@ -265,7 +302,7 @@ def _capacity(run: CellRun) -> Iterable[Value]:
 
 
 def _whole_cycles(run: CellRun) -> list[str]:
-    """Sections with a charge and a discharge, and a rest after each.
+    """Sections with a charge and a discharge, and a rest after each, none of them broken off.
 
     Raises
     ------
@@ -275,7 +312,7 @@ def _whole_cycles(run: CellRun) -> list[str]:
     found = [
         section
         for section in run.sections("cycle ")
-        if [step.kind for step in run.section(section)].count("rest") == 2
+        if [step.kind for step in run.section(section) if not step.broken_off].count("rest") == 2
     ]
     if not found:
         raise BadInput("no whole cycle was recorded")
@@ -292,16 +329,22 @@ def _swells_in(run: CellRun) -> Mapping[str, Any]:
 
 
 def _after(run: CellRun, section: str, kind: str) -> tuple[float, float]:
-    """Mean reading at the end of the rest after a charge or discharge, and its standard uncertainty."""
+    """Mean reading at the end of the rest after a charge or discharge, and its standard uncertainty.
+
+    Raises
+    ------
+    BadInput
+        If the press was not read in that rest: elsewhere the cell is another.
+    """
     steps = run.section(section)
     place = next(i for i, step in enumerate(steps) if step.kind == kind)
     rest = next(step for step in steps[place:] if step.kind == "rest")
     time_s, readings = press_course(run, _signal(run))
-    end_s = rest.time_s[-1]
-    among = (time_s >= max(rest.time_s[0], end_s - _MEAN_S)) & (time_s <= end_s)
-    if not among.any():
-        among = time_s == time_s[time_s <= end_s].max(initial=-math.inf)
-    return _mean(readings, among)
+    within = (time_s >= rest.time_s[0]) & (time_s <= rest.time_s[-1])
+    if not within.any():
+        raise BadInput(f"{section}: the press was not read in the rest after the {kind}")
+    last_s = time_s[within].max()
+    return _mean(readings, within & (time_s >= min(last_s, rest.time_s[-1] - _MEAN_S)))
 
 
 def _mean(readings: Floats, among: NDArray[np.bool_]) -> tuple[float, float]:
@@ -318,12 +361,22 @@ def _mean(readings: Floats, among: NDArray[np.bool_]) -> tuple[float, float]:
 def _change(
     run: CellRun, what: str, later: tuple[float, float], sooner: tuple[float, float], words: str, about: str
 ) -> Iterator[Value]:
-    """Give a change of thickness or pressure, and its share."""
+    """Give a change of thickness or pressure, and its share.
+
+    Raises
+    ------
+    BadInput
+        After the change, if what it is a share of was not measured.
+    """
     change, own = later[0] - sooner[0], math.hypot(later[1], sooner[1])
     definition = f"{words}; {about}; uncertainty from scatter and step of the readings"
     if _signal(run) == "pressure":
         definition = f"pressure at a fixed gap, {definition}"
         yield Value(f"pressure_{what}", change, "MPa", own, definition)
+        if not sooner[0] > 0:
+            raise BadInput(
+                f"the press reads {sooner[0]:.3g} MPa on the cell: check the zero of its load cell"
+            )
         share = f"relative_pressure_{what}"
         yield Value(share, change / sooner[0], "1", own / sooner[0], f"of {sooner[0]:.4g} MPa; {definition}")
         return
@@ -332,5 +385,10 @@ def _change(
     of = "the gauge's reading" if given_um is None else "as given"
     definition = f"thickness at a constant pressure, {definition}"
     yield Value(f"thickness_{what}_um", 1e3 * change, "um", 1e3 * own, definition)
+    if not whole_mm > abs(change):
+        raise BadInput(
+            f"{of}, the cell is {1e3 * whole_mm:.3g} um thick and changes by {1e3 * change:.3g} um: was the "
+            "gauge zeroed on the cell? Set its zero with the closed empty press, or give the cell's thickness"
+        )
     share_of = f"of {1e3 * whole_mm:.4g} um, {of}; {definition}"
     yield Value(f"thickness_{what}", change / whole_mm, "1", own / whole_mm, share_of)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import functools
 import itertools
+import statistics
 from collections.abc import Iterable
 from dataclasses import replace
 
 from plans.cell_figures import CellRun, Spectrum, gathered
-from ssblab.analysis.resistance import Pulse, areal_resistance, dc_resistance, pulse_resistance
+from ssblab.analysis.resistance import (
+    Pulse,
+    areal_resistance,
+    current_groups,
+    dc_resistance,
+    mean_resistance,
+    pulse_resistance,
+)
 from ssblab.analysis.spectra import (
     arc_resistance,
     low_frequency_resistance,
@@ -19,6 +27,7 @@ from ssblab.catalog import RunData
 from ssblab.quantities import BadInput, Value
 
 __all__ = [
+    "flag",
     "pulses",
     "pulses_of",
     "resistance_of_discharge",
@@ -57,7 +66,10 @@ def pulses_of(run: CellRun, section: str) -> list[Pulse]:
 
 
 def resistances_of_state(run: CellRun, section: str) -> Iterable[Value]:
-    """Compute the DC resistance of a section with pulses: of all together, with areal values, and of each."""
+    """Compute the DC resistance of a section with pulses: of all together, with areal values, and by rate.
+
+    The resistance of all is the slope over several currents; of pulses of one current it is their mean.
+    """
     found = pulses_of(run, section)
     if not found:
         raise BadInput(f"{section}: no pulse was recorded")
@@ -72,30 +84,48 @@ def resistances_of_state(run: CellRun, section: str) -> Iterable[Value]:
         ]
         if not reached:
             continue
-        several = len({pulse.current_A for pulse, _ in reached}) > 1
-        value = dc_resistance(found, after_s=after_s, **how) if several else reached[0][1]
+        currents_A = [pulse.current_A for pulse, _ in reached]
+        groups = current_groups(currents_A, current_relative_accuracy=run.accuracy)
+        of_each = [mean_resistance([reached[place][1] for place in group]) for group in groups]
+        value = dc_resistance(found, after_s=after_s, **how) if len(groups) > 1 else of_each[0]
         yield value
         if after_s == _AFTER_S[0]:
             yield areal_resistance(value, area_cm2=run.sample.area_cm2, area_uncertainty_cm2=None)
-            for pulse, one in reached:
-                rate = 1e3 * abs(pulse.current_A) / run.sample.capacity_mAh
-                yield replace(one, name=f"{one.name}_{rate:.3g}C")
+            for group, one in zip(groups, of_each, strict=True):
+                rate = 1e3 * abs(statistics.fmean(currents_A[place] for place in group))
+                yield replace(one, name=f"{one.name}_{rate / run.sample.capacity_mAh:.3g}C")
 
 
-def resistance_of_discharge(run: CellRun, section: str) -> Iterable[Value]:
-    """Compute the resistance after 10 s of a section's first discharge, if a rest was recorded before it."""
+def resistance_of_discharge(
+    run: CellRun, section: str, *, current_relative_accuracy: float | None = None
+) -> Iterable[Value]:
+    """Compute the resistance after 10 s of a section's first discharge, if a rest was recorded before it.
+
+    The accuracy of the current is that of the run; 0 where it is common to what is compared.
+    """
+    accuracy = run.accuracy if current_relative_accuracy is None else current_relative_accuracy
     for pulse in pulses_of(run, section)[:1]:
         found = pulse_resistance(
             pulse,
             after_s=_AFTER_S[:1],
             voltage_resolution_V=run.start["voltage_resolution_V"],
-            current_relative_accuracy=run.accuracy,
+            current_relative_accuracy=accuracy,
         )
         yield from found.values()
 
 
+def flag(spectrum: Spectrum) -> str:
+    """What is added to the definition of all that comes of a spectrum; nothing if it was accepted."""
+    return "" if spectrum.verdict == "accept" else f"; FLAGGED: {spectrum.reasons}"
+
+
 def resistances_of_spectrum(spectrum: Spectrum) -> Iterable[Value]:
-    """Compute the resistances of a spectrum, as far as its frequencies reach."""
+    """Compute the resistances of a spectrum, as far as its frequencies reach; flagged if it is."""
+    for value in _of_spectrum(spectrum):
+        yield replace(value, definition=f"{value.definition}{flag(spectrum)}")
+
+
+def _of_spectrum(spectrum: Spectrum) -> Iterable[Value]:
     points = (spectrum.frequency_Hz, spectrum.z_ohm)
     if len(points[0]) == 0:
         raise BadInput(f"{spectrum.section}: the spectrum has no sound point")
@@ -141,9 +171,8 @@ def _spectrum(run: CellRun, *, state: dict[str, object], alone: bool) -> Iterabl
         ending = f"_{state['state_of_charge']:g}%"
         if state["temperature_C"] is not None:
             ending += f"_{state['temperature_C']:g}degC"
-    flag = f"; FLAGGED: {spectrum.reasons}" if spectrum.verdict == "flag" else ""
     for value in resistances_of_spectrum(spectrum):
-        said = f"{value.definition}; {section}, at {spectrum.potential_V:.4f} V{flag}"
+        said = f"{value.definition}; {section}, at {spectrum.potential_V:.4f} V"
         yield replace(value, name=f"{value.name}{ending}", definition=said)
 
 
@@ -161,7 +190,7 @@ def trust(run: CellRun) -> Iterable[Value]:
         "largest relative residual of the linear Kramers-Kronig test, of the spectra that count: the last of "
         "each state",
     )
-    flagged = [spectrum for spectrum in last if spectrum.verdict == "flag"]
+    flagged = [spectrum for spectrum in last if spectrum.verdict != "accept"]
     reasons = "; ".join(f"{spectrum.section}: {spectrum.reasons}" for spectrum in flagged)
     yield Value(
         "flagged_spectra",

@@ -147,7 +147,7 @@ def activation_energy(
     degC, again". Figures of merit: activation_energy, of the ohmic resistance or of the DC resistance after
     10 s; also activation_energy_eV; with spectra activation_energy_polarisation_resistance and
     activation_energy_low_frequency_resistance; the resistances by temperature; resistance_return (again over
-    first).
+    first); with spectra kramers_kronig_residual and flagged_spectra.
 
     Source: NEDO SOLiD-EV final report (2022), section 3.1.4 (requirement D13, Arrhenius of R_10s).
     Temperatures and soaks are not given there. `form` says what is meant by an activation energy

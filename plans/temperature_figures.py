@@ -7,7 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from plans.cell_figures import CellRun, gathered
-from plans.resistance_figures import resistance_of_discharge, resistances_of_spectrum, resistances_of_state
+from plans.resistance_figures import (
+    resistance_of_discharge,
+    resistances_of_spectrum,
+    resistances_of_state,
+    trust,
+)
 from plans.temperature import AFTER, AGAIN, BEFORE
 from ssblab.analysis.arrhenius import activation_energy
 from ssblab.analysis.common import RECTANGULAR, uncertainty_of
@@ -28,7 +33,8 @@ def capacities(run: RunData) -> list[Value]:
 
 def activation(run: RunData) -> list[Value]:
     """Compute the resistances by temperature, their activation energies, and whether the first came back."""
-    return gathered(run, [_each_resistance, _energies, _resistance_return])
+    judged = [trust] if "spectra" in run.streams else []
+    return gathered(run, [_each_resistance, _energies, _resistance_return, *judged])
 
 
 # ------------------------------------------------------------------------------------------------ capacities
@@ -51,7 +57,7 @@ def _each_capacity(run: CellRun) -> Iterable[Value]:
             continue
         for value in _given(run, section):
             yield replace(value, name=f"{value.name}_{temperature_C:g}degC")
-        if any(step.kind == "discharge" for step in run.section(section)):
+        if _is_discharged(run.section(section)):
             yield relative_capacity(
                 run.section(section),
                 _before(run),
@@ -62,19 +68,28 @@ def _each_capacity(run: CellRun) -> Iterable[Value]:
 
 
 def _given(run: CellRun, section: str) -> Iterator[Value]:
-    """Compute what a discharge gave."""
+    """Compute what a discharge gave; one that was broken off gave its resistance alone."""
     steps = run.section(section)
-    discharged = discharge_capacity(steps, current_relative_accuracy=run.accuracy)
-    yield replace(discharged, definition=f"{discharged.definition}; {section}")
-    if discharged.value > _LEAST * run.sample.capacity_mAh:
-        yield mean_voltage(steps, kind="discharge", voltage_accuracy_V=run.voltage_accuracy_V)
+    if _is_discharged(steps):
+        discharged = discharge_capacity(steps, current_relative_accuracy=run.accuracy)
+        yield replace(discharged, definition=f"{discharged.definition}; {section}")
+        if discharged.value > _LEAST * run.sample.capacity_mAh:
+            yield mean_voltage(steps, kind="discharge", voltage_accuracy_V=run.voltage_accuracy_V)
     for value in resistance_of_discharge(run, section):
         yield replace(value, definition=f"{value.definition}; of the charged cell, {section}")
+
+
+def _is_discharged(steps: Iterable[StepRecord]) -> bool:
+    """Whether there is a discharge, and none was broken off."""
+    broken_off = [step.broken_off for step in steps if step.kind == "discharge"]
+    return bool(broken_off) and not any(broken_off)
 
 
 def _return(run: CellRun) -> Iterable[Value]:
     reference = run.start["temperatures_C"][0]
     after = run.section(f"{reference:g} degC, {AFTER}")
+    if not _is_discharged(after):
+        raise BadInput("the last discharge was not recorded to its end")
     yield relative_capacity(
         after,
         _before(run),
@@ -98,6 +113,14 @@ def _resistances(run: CellRun, section: str) -> dict[str, Value]:
     if not values:
         raise BadInput(f"{section}: no resistance was measured")
     return values
+
+
+def _flags(run: CellRun, sections: Iterable[str]) -> str:
+    """What is added to the definition of what comes of several spectra."""
+    spectra = [one for one in run.spectra if one.section in sections]
+    last = {one.section: one for one in spectra}.values()
+    reasons = [f"{one.section}: {one.reasons}" for one in last if one.verdict != "accept"]
+    return f"; FLAGGED: {'; '.join(reasons)}" if reasons else ""
 
 
 def _by_temperature(run: CellRun) -> dict[float, dict[str, Value]]:
@@ -139,7 +162,8 @@ def _energies(run: CellRun) -> Iterable[Value]:
             )
         except BadInput:
             continue
-        told = [replace(energy, definition=f"of {name}: {energy.definition}") for energy in energies]
+        flags = _flags(run, [f"{at_C:g} degC" for at_C in having])
+        told = [replace(energy, definition=f"of {name}: {energy.definition}{flags}") for energy in energies]
         if name in (_OHMIC, _DIRECT):
             yield from told
         else:
@@ -148,9 +172,11 @@ def _energies(run: CellRun) -> Iterable[Value]:
 
 def _resistance_return(run: CellRun) -> Iterable[Value]:
     first_C = run.start["temperatures_C"][0]
-    before = _resistances(run, f"{first_C:g} degC")
-    after = _resistances(run, f"{first_C:g} degC, {AGAIN}")
-    name = next(name for name in (_OHMIC, _DIRECT) if name in before and name in after)
+    sections = [f"{first_C:g} degC", f"{first_C:g} degC, {AGAIN}"]
+    before, after = (_resistances(run, section) for section in sections)
+    name = next((name for name in (_OHMIC, _DIRECT) if name in before and name in after), None)
+    if name is None:
+        raise BadInput(f"{' and '.join(sections)}: no resistance of one kind was above zero in both")
     ratio = after[name].value / before[name].value
     own = math.hypot(*(uncertainty_of(of[name]) / of[name].value for of in (before, after)))
     yield Value(
@@ -159,5 +185,5 @@ def _resistance_return(run: CellRun) -> Iterable[Value]:
         "1",
         ratio * own,
         f"{name} at {first_C:g} degC after all other temperatures over the first; both uncertainties "
-        "independent",
+        f"independent{_flags(run, sections)}",
     )

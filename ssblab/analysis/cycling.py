@@ -17,6 +17,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,8 +35,6 @@ from ssblab.analysis.common import (
 )
 from ssblab.quantities import BadInput, Value
 
-# Below this share of its largest current, a CCCV step no longer has a constant current.
-CONSTANT_CURRENT = 0.98
 # The share of the slowest rate's capacity at which the rate is given (requirement D3).
 RATE_SHARE = 0.8
 
@@ -63,6 +62,8 @@ class StepRecord:
         Longest time that the step may have gone on after the last record.
     voltage_resolution_V : float
         Of the instrument.
+    broken_off : bool
+        Whether it was ended before its own end: by a failure or from outside.
     """
 
     section: str
@@ -75,6 +76,7 @@ class StepRecord:
     charge_mAh: Floats
     unrecorded_s: float = 0.0
     voltage_resolution_V: float = 0.0
+    broken_off: bool = False
 
     def __post_init__(self) -> None:
         shapes = {np.shape(one) for one in (self.time_s, self.voltage_V, self.current_A, self.charge_mAh)}
@@ -239,88 +241,6 @@ def discharge_capacity(records: Iterable[StepRecord], *, current_relative_accura
     return _capacity("discharge", records, current_relative_accuracy)
 
 
-def discharge_capacity_by_cycle(
-    records: Iterable[StepRecord], *, current_relative_accuracy: float
-) -> dict[tuple[str, int], Value]:
-    """Discharge capacity of each cycle that has a discharge, by section and cycle, in mAh."""
-    return {
-        key: discharge_capacity(steps, current_relative_accuracy=current_relative_accuracy)
-        for key, steps in group_cycles(records).items()
-        if any(step.kind == "discharge" for step in steps)
-    }
-
-
-def constant_voltage_part(
-    records: Iterable[StepRecord], *, kind: str, current_relative_accuracy: float
-) -> tuple[Value, Value, Value]:
-    """Parts of a CCCV charge or discharge, which one step or several may have made.
-
-    The constant current ends where its magnitude falls below 98 % of its largest for good.
-
-    Parameters
-    ----------
-    records : iterable of StepRecord
-        Of one cycle.
-    kind : {"charge", "discharge"}
-    current_relative_accuracy : float
-
-    Returns
-    -------
-    constant_current_capacity, constant_voltage_capacity : Value
-        mAh.
-    constant_voltage_share : Value
-        Of both together.
-
-    Raises
-    ------
-    BadInput
-        No step of that kind.
-
-    References
-    ----------
-    Requirement D5.
-    """
-    total = _Total.of(kind, records)
-    current = np.concatenate([np.abs(step.current_A) for step in total.steps])
-    before = np.cumsum([0.0, *(step.passed_mAh for step in total.steps[:-1])])
-    charge = np.concatenate([step.charge_mAh + q for step, q in zip(total.steps, before, strict=True)])
-    last = int(np.flatnonzero(current >= CONSTANT_CURRENT * current.max())[-1])
-    beyond = min(last + 1, len(charge) - 1)
-    constant_mAh = float(charge[last] + charge[beyond]) / 2
-    between_mAh = float(charge[beyond] - charge[last]) / 2 * RECTANGULAR
-    held_mAh = total.charge_mAh - constant_mAh
-    gain = current_relative_accuracy * RECTANGULAR
-    about = (
-        f"{kind}: the current is constant up to the last record with at least {CONSTANT_CURRENT:.0%} of its "
-        f"largest, and half the charge to the next; {ENDS}"
-    )
-    held_uncertainty = math.hypot(between_mAh, total.ends_mAh)
-    share = held_mAh / total.charge_mAh if total.charge_mAh else math.nan
-    return (
-        Value(
-            f"{kind}_capacity_constant_current",
-            constant_mAh,
-            "mAh",
-            math.hypot(between_mAh, gain * constant_mAh),
-            f"charge passed at constant current; {about}",
-        ),
-        Value(
-            f"{kind}_capacity_constant_voltage",
-            held_mAh,
-            "mAh",
-            math.hypot(held_uncertainty, gain * held_mAh),
-            f"charge passed at constant voltage; {about}",
-        ),
-        Value(
-            f"{kind}_constant_voltage_share",
-            share,
-            "1",
-            held_uncertainty / total.charge_mAh if total.charge_mAh else math.nan,
-            f"Q_CV / (Q_CC + Q_CV); {about}; {GAIN}",
-        ),
-    )
-
-
 def coulombic_efficiency(records: Sequence[StepRecord]) -> Value:
     """Discharge over charge capacity of one cycle.
 
@@ -468,47 +388,51 @@ def fade_per_cycle(cycle: ArrayLike, capacity_mAh: ArrayLike) -> Value:
 
 
 def rate_capability(
-    discharges: Mapping[float, Sequence[StepRecord]],
+    cycles: Mapping[float, Sequence[StepRecord]], kind: Literal["charge", "discharge"] = "discharge"
 ) -> tuple[dict[float, Value], Value]:
-    """Discharge capacity at several rates over that at the slowest, and the rate at which it is 80 %.
+    """Capacity at several rates over that at the slowest, and the rate at which it is 80 %.
 
     Parameters
     ----------
-    discharges : mapping of float to sequence of StepRecord
-        Steps of one cycle, by rate (C-rate in 1/h, or current density; the result is in the same).
+    cycles : mapping of float to sequence of StepRecord
+        Steps of one cycle, by rate (C-rate in 1/h).
+    kind : {"charge", "discharge"}
+        Which was done at the rates.
 
     Returns
     -------
     relative_capacity : dict of float to Value
         By rate, rising.
     rate_at_80_percent : Value
-        In units of the rates, "C" written as 1/h; NaN where the capacity does not fall to 80 % once.
+        In 1/h; NaN where the capacity does not fall to 80 % once.
 
     Raises
     ------
     BadInput
-        Fewer than two rates, or one without a discharge.
+        Fewer than two rates, or one without a step of that kind.
 
     References
     ----------
     Requirement D3.
     """
-    rates = sorted(discharges)
+    rates = sorted(cycles)
     if len(rates) < 2:
         raise BadInput(f"{len(rates)} rates: at least 2 are needed, the slowest is the reference")
     above_zero(slowest_rate=rates[0])
+    totals = {rate: _Total.of(kind, cycles[rate]) for rate in rates}
     shares = {
-        rate: relative_capacity(
-            discharges[rate],
-            discharges[rates[0]],
-            name=f"relative_capacity_{rate:g}C",
-            definition=f"discharge capacity at {rate:g}C over that at {rates[0]:g}C",
+        rate: _share(
+            f"relative_{kind}_capacity_{rate:g}C",
+            totals[rate],
+            totals[rates[0]],
+            f"{kind} capacity at {rate:g}C over that at {rates[0]:g}C; one channel measured both: {GAIN}; "
+            f"{ENDS}",
         )
         for rate in rates
     }
     # The slowest is 100 % of itself, whatever it is.
     shares[rates[0]] = dataclasses.replace(shares[rates[0]], value=1.0, uncertainty=0.0)
-    return shares, _rate_at(shares)
+    return shares, _rate_at(shares, kind)
 
 
 def specific_capacity(capacity: Value, *, mass_mg: float, mass_uncertainty_mg: float | None) -> Value:
@@ -527,18 +451,6 @@ def areal_capacity(capacity: Value, *, area_cm2: float, area_uncertainty_cm2: fl
     """Capacity over the area of the electrodes, in mAh/cm2; errors as of `specific_capacity`."""
     above_zero(area_cm2=area_cm2)
     return _per(capacity, "areal", "mAh", "mAh/cm2", area_cm2, area_uncertainty_cm2, area_cm2, "area")
-
-
-def volumetric_energy(energy: Value, *, volume_cm3: float, volume_uncertainty_cm3: float | None) -> Value:
-    """Energy over a volume, in Wh/L (which is mWh/cm3); which volume, the caller says in its name.
-
-    Raises
-    ------
-    BadInput
-        An energy that is not in mWh, or a volume not above zero.
-    """
-    above_zero(volume_cm3=volume_cm3)
-    return _per(energy, "volumetric", "mWh", "Wh/L", volume_cm3, volume_uncertainty_cm3, volume_cm3, "volume")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -612,10 +524,10 @@ def _share(name: str, above: _Total, below: _Total, definition: str) -> Value:
     return Value(name, share, "1", uncertainty, definition)
 
 
-def _rate_at(shares: Mapping[float, Value]) -> Value:
+def _rate_at(shares: Mapping[float, Value], kind: str) -> Value:
     """Rate at which the capacity crosses 80 %; uncertain by how one draws the curve between two rates."""
     about = (
-        f"rate at which the discharge capacity is {RATE_SHARE:.0%} of that at the slowest, straight in the "
+        f"rate at which the {kind} capacity is {RATE_SHARE:.0%} of that at the slowest, straight in the "
         "logarithm of the rate between the two next to it; uncertain by the difference from straight in "
         "the rate, and by the capacities"
     )

@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from ssblab.analysis.common import Floats, columns, finite_rows, straight_line, uncertainty_of
@@ -131,15 +131,12 @@ def modified_z_scores(values: ArrayLike) -> Floats:
     return np.asarray(apart / unit if unit else 0 * apart)
 
 
-def outliers(values: ArrayLike, *, limit: float = OUTLIER) -> NDArray[np.bool_]:
-    """Which values have a modified z-score beyond a limit; NaN has none. See `modified_z_scores`."""
-    return np.asarray(np.abs(modified_z_scores(values)) > limit)
-
-
 def open_circuit_decay(
     time_s: ArrayLike, voltage_V: ArrayLike, *, after_s: float, voltage_resolution_V: float
 ) -> Value:
-    """Speed at which the voltage of a resting cell falls, in mV/h; positive where it falls.
+    """Speed at which the magnitude of a resting cell's voltage falls, in mV/h; positive where it falls.
+
+    A short brings the voltage towards zero, from below where that of the cell is negative.
 
     Parameters
     ----------
@@ -161,6 +158,7 @@ def open_circuit_decay(
         at_least=3,
         what=f"records of the rest after {after_s:g} s",
     )
+    voltage = math.copysign(1.0, float(np.median(voltage))) * voltage
     line = straight_line(time, voltage)
     duration_s = float(time[-1] - time[0])
     resolution = voltage_resolution_V / math.sqrt(6) / duration_s
@@ -174,8 +172,9 @@ def open_circuit_decay(
         )
     uncertainty = math.hypot(line.slope_uncertainty, resolution, bent / 2)
     definition = (
-        f"minus slope of a straight line through the last {duration_s:.4g} s of the rest; uncertain by the "
-        "scatter, the resolution and half the difference of the slopes of its halves"
+        f"minus slope of a straight line through the last {duration_s:.4g} s of the rest, of the voltage "
+        "times the sign of its median: how fast abs(V) falls; uncertain by the scatter, the resolution and "
+        "half the difference of the slopes of its halves"
     )
     return Value("open_circuit_decay", -3.6e6 * line.slope, "mV/h", 3.6e6 * uncertainty, definition)
 
@@ -184,18 +183,32 @@ def open_circuit_decay(
 class Limit:
     """Where a quantity begins to be suspect, and where it is rejected.
 
-    Which side is bad follows from the two: above, where `reject` is the larger. Where both are the same there
-    is no suspect range, and `bad_above` decides.
+    Attributes
+    ----------
+    suspect, reject : float
+        Where both are the same there is no suspect range.
+    bad : {"above", "below"}
+        Side of the limits on which a quantity is bad.
     """
 
     suspect: float
     reject: float
-    bad_above: bool = True
+    bad: Literal["above", "below"]
+
+    def __post_init__(self) -> None:
+        if not self._sign * self.suspect <= self._sign * self.reject:
+            raise BadInput(
+                f"suspect from {self.suspect:g} and rejected from {self.reject:g}, where {self.bad} is bad: "
+                "what is rejected has to be suspect too"
+            )
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.bad == "above" else -1.0
 
     def grade(self, value: float) -> Grade:
         """Grade a number; one at the limit itself passes."""
-        above = self.reject > self.suspect or (self.reject == self.suspect and self.bad_above)
-        sign = 1.0 if above else -1.0
+        sign = self._sign
         if sign * value > sign * self.reject:
             return "reject"
         return "suspect" if sign * value > sign * self.suspect else "pass"

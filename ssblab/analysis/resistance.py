@@ -25,6 +25,8 @@ from ssblab.analysis.common import (
 from ssblab.analysis.cycling import StepRecord
 from ssblab.quantities import BadInput, Value
 
+# Currents are two where they lie apart by so many accuracies of the instrument, or so much of the larger.
+APART, APART_LEAST = 5.0, 0.01
 # Rest before the pulse through which the line goes: longer than the pulse, short against the relaxation.
 DRIFT_s = 60.0
 FORMULA = "V is taken less the open circuit, a straight line through the end of the rest"
@@ -120,7 +122,7 @@ def dc_resistance(
     Parameters
     ----------
     pulses : sequence of Pulse
-        Of at least two currents that differ, at one state of charge.
+        Of at least two currents (`current_groups`), at one state of charge.
     after_s, voltage_resolution_V, current_relative_accuracy
         As for `pulse_resistance`.
 
@@ -137,7 +139,10 @@ def dc_resistance(
     """
     changes = [(pulse.current_A, _change(pulse, after_s, voltage_resolution_V)) for pulse in pulses]
     reached = [(current_A, change) for current_A, change in changes if change is not None]
-    if len({current_A for current_A, _ in reached}) < 2:
+    groups = current_groups(
+        [current_A for current_A, _ in reached], current_relative_accuracy=current_relative_accuracy
+    )
+    if len(groups) < 2:
         raise BadInput(
             f"{len(reached)} of {len(pulses)} pulses reach {after_s:g} s; at least two currents are needed"
         )
@@ -154,6 +159,53 @@ def dc_resistance(
         "V without current"
     )
     return Value(_name(after_s), line.slope, "ohm", math.hypot(line.slope_uncertainty, gain), definition)
+
+
+def current_groups(current_A: Sequence[float], *, current_relative_accuracy: float) -> list[list[int]]:
+    """Sort currents into those that are one current, given by their places, from the least to the largest.
+
+    Two measured currents always differ; what tells them apart is more than five times the accuracy of the
+    instrument, and more than 1 %. A line through others would give their noise for a slope.
+
+    Parameters
+    ----------
+    current_A : sequence of float
+    current_relative_accuracy : float
+        Of the instrument.
+    """
+    share = max(APART * current_relative_accuracy, APART_LEAST)
+    groups: list[list[int]] = []
+    for place in sorted(range(len(current_A)), key=lambda place: current_A[place]):
+        if groups:
+            first_A, this_A = current_A[groups[-1][0]], current_A[place]
+            if this_A - first_A <= share * max(abs(first_A), abs(this_A)):
+                groups[-1].append(place)
+                continue
+        groups.append([place])
+    return groups
+
+
+def mean_resistance(resistances: Sequence[Value]) -> Value:
+    """Mean of the resistances that several pulses of one current gave.
+
+    Its uncertainty is the larger of what the scatter gives and of the mean of the single uncertainties, most
+    of which is common to all.
+
+    Raises
+    ------
+    BadInput
+        If there is none.
+    """
+    if not resistances:
+        raise BadInput("no resistance to take the mean of")
+    first, count = resistances[0], len(resistances)
+    if count == 1:
+        return first
+    numbers = np.array([value.value for value in resistances])
+    common = float(np.mean([uncertainty_of(value) for value in resistances]))
+    scatter = float(numbers.std(ddof=1)) / math.sqrt(count)
+    definition = f"mean of {count} pulses: {first.definition}"
+    return Value(first.name, float(numbers.mean()), first.unit, max(common, scatter), definition)
 
 
 def areal_resistance(resistance: Value, *, area_cm2: float, area_uncertainty_cm2: float | None) -> Value:

@@ -52,17 +52,16 @@ def member_drawings(run: RunData, related: Related, results: Mapping[str, Value]
         Its figures of merit.
     """
     members = [member for member in members_of(run, related) if member.results]
-    levels = {_run_of(member).start["sample"].get("bond_level") for member in members}
-    if not members:
-        return []
-    if levels != {None}:
-        size_in = (WIDTH_IN, 3.4)
-        return [drawing("levels", "Bond levels", size_in, lambda panel: _draw_levels(panel, members))]
 
     def draw(panel: FigureBase) -> str:
         return draw_lot(panel.subplots(), members, results)
 
-    return [drawing("lot", "Cells of the lot", (WIDTH_IN, 3.6), draw)]
+    if members and run.start["plan_name"] == "lot_qualification":
+        return [drawing("lot", "Cells of the lot", (WIDTH_IN, 3.6), draw)]
+    if members and run.start["plan_name"] == "bonding_campaign":
+        size_in = (WIDTH_IN, 3.4)
+        return [drawing("levels", "Bond levels", size_in, lambda panel: _draw_levels(panel, members))]
+    return []
 
 
 def _run_of(member: Member) -> RunData:
@@ -98,20 +97,22 @@ def _judgement(member: Member, results: Mapping[str, Value]) -> tuple[str, str]:
 
 def _draw_levels(panel: FigureBase, members: Sequence[Member]) -> str:
     nyquist, charge = panel.subplots(1, 2)
-    view_ohm, fastest = 0.0, ""
+    view_ohm = 0.0
     for member in members:
         run = CellRun(_run_of(member))
         level = str(run.sample.bond_level)
-        style = {"color": _LEVELS.get(level, GREY), "label": plain(f"({level}) {member.name}")}
+        style = {"color": _LEVELS.get(level, GREY)}
         if run.spectra:
             z_ohm = run.spectra[-1].z_ohm
             nyquist.plot(z_ohm.real, -z_ohm.imag, "o-", markersize=3, fillstyle="none", **style)
             view_ohm = max(view_ohm, _VIEW * largest_resistance_ohm(z_ohm))
-        fastest = [f"charge at {at}" for at in run.start["charges"] if run.sections(f"charge at {at}")][-1]
-        (step,) = (one for one in run.section(fastest) if one.kind == "charge")
-        line(charge, step.charge_mAh, step.voltage_V, **style)
+        # Rising; a cell that is short gets none any more.
+        fastest = [at for at in run.start["charges"] if f"charge at {at}" in run.sections()][-1]
+        (step,) = (one for one in run.section(f"charge at {fastest}") if one.kind == "charge")
+        label = plain(f"({level}) {member.name}, {fastest}")
+        line(charge, step.charge_mAh, step.voltage_V, label=label, **style)
     nyquist.set(xlabel="Z′ / Ω", ylabel="−Z″ / Ω", aspect="equal", xlim=(0, view_ohm))
     nyquist.set_ylim(-view_ohm / 8, view_ohm)
     charge.set(xlabel="charge / mAh", ylabel="voltage / V")
     charge.legend(fontsize="small")
-    return f"Left: the spectrum of each cell, Nyquist plot, equal axes. Right: {fastest}, the fastest done."
+    return "Left: the last spectrum of each cell, equal axes. Right: the fastest charge of each cell."

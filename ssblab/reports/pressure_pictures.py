@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plans.cell_figures import CellRun
+from plans.pressure import PRESS_STREAM
 from plans.pressure_figures import PelletPoint, pellet_points, press_course
 from ssblab.catalog import RunData
 from ssblab.reports.drawing import BLUE, GREEN, VERMILLION, WIDTH_IN, Drawing, TimeAxis, drawing, line
@@ -29,7 +30,7 @@ def pressure_drawings(run: RunData) -> list[Drawing]:
         found.append(
             drawing("compaction", "Conductivity under pressure", size_in, _on_panel(draw_compaction, points))
         )
-    if "programs" in run.start and "press" in run.streams and run.streams["press"].sizes["time"]:
+    if "programs" in run.start and PRESS_STREAM in run.streams and run.streams[PRESS_STREAM].sizes["time"]:
         size_in = (WIDTH_IN, 4.2)
         found.append(drawing("press", "The press beside the cell", size_in, _courses(CellRun(run))))
     return found
@@ -60,8 +61,9 @@ def draw_compaction(axes: Axes, points: Sequence[PelletPoint]) -> str:
 def _branch(points: Sequence[PelletPoint], way: str) -> list[PelletPoint]:
     """Points of one way; the way down begins at the top."""
     branch = [point for point in points if point.way == way]
-    if way == "falling" and branch:
-        return [max((point for point in points if point.way == "rising"), key=_asked), *branch]
+    rising = [point for point in points if point.way == "rising"]
+    if way == "falling" and branch and rising:
+        return [max(rising, key=_asked), *branch]
     return branch
 
 

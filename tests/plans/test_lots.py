@@ -1,5 +1,7 @@
 """Lots of cells of the station `cells`, all at once on their channels, against the hidden truth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from ssblab.cli.arguments import Call
 from ssblab.clock import make_clock
 from ssblab.quantities import BadInput
 from ssblab.reports import write_report
+from ssblab.reports.pictures import drawings
 from ssblab.results import MEMBER_KEY, figures_of_merit
 from ssblab.session import Session, open_session
 from ssblab.station import load_station
@@ -116,6 +119,27 @@ def test_an_outlier_and_a_micro_short_are_found(session):
         assert figures_of_merit(member)["discharge_capacity"].unit == "mAh"
 
 
+def test_a_cell_without_figures_of_merit_does_not_take_the_others_along(session, caplog):
+    samples = cells(session, "std-01", "std-02", "std-03")
+    # That they are bonded does not make the lot a bonding study.
+    samples = [sample.model_copy(update={"bond_level": "a"}) for sample in samples]
+    result = session.run(lot_qualification(samples, **SHORT))
+    broken = session.run_data(result.uids[2])
+
+    def related(uid):
+        run = session.run_data(uid)
+        start = {key: value for key, value in run.start.items() if key != "voltage_accuracy_V"}
+        return dataclasses.replace(run, start=start) if uid == broken.start["uid"] else run
+
+    found = figures_of_merit(session.run_data(result.uids[0]), related)
+    name = broken.start["sample"]["name"]
+    assert found["discharge_capacity_count"].value == 2
+    assert "no figures of merit: KeyError: 'voltage_accuracy_V'" in found["cells_not_judged"].definition
+    assert f"of {name}: no figures of merit" in caplog.text
+    (picture,) = drawings(session.run_data(result.uids[0]), session.run_data, list(result.results.values()))
+    assert (picture.name, bool(picture.svg)) == ("lot", True)
+
+
 def test_a_channel_that_fails_does_not_stop_the_rest(session):
     cycler = session.laboratory.instruments["cycler"]
     session.clock.call_later(3 * 3600.0, lambda: cycler.channels[1, 2].stop())
@@ -176,6 +200,11 @@ def test_an_end_from_outside_ends_all_cells(session):
         ),
         (("std-01", "std-02"), {"temperature": "140 degC"}, ["temperature=140 degC: chamber goes from"]),
         (("std-01", "std-02"), {"cycles": "1"}, ["cycles"]),
+        (
+            ("std-01", "std-02"),
+            {"decay_reject": "0.05 mV/h"},
+            ["decay_suspect=0.1 mV/h is above decay_reject"],
+        ),
     ],
 )
 def test_what_is_no_lot_is_refused_before_anything_moves(session, names, how, said):

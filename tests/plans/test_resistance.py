@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from plans.resistance import dc_resistance, impedance_at, impedance_spectrum
+from plans.programs import CellRig
+from plans.resistance import dc_resistance, discharged_mAh, impedance_at, impedance_spectrum
 from ssblab.catalog import run_data
 from ssblab.quantities import BadInput
 from ssblab.results import figures_of_merit
@@ -103,6 +104,31 @@ def test_the_cold_resists_at_each_state_of_charge(session):
     assert temperatures_C == pytest.approx([0.0, 25.0, 0.0, 25.0], abs=0.5)
 
 
+def test_spectra_are_taken_at_the_temperature_of_the_whole(session):
+    how = {"counted_of": "nominal", "frequency_to": "1 kHz", "rate": "5C", "rest": "5 min"}
+    result = done(session, impedance_at(session.samples["bond-a-01"], temperature="45 degC", **how))
+    spectra = session.run_data(result.uids[0]).streams["spectra"]
+    assert spectra["spectra_temperature"].values == pytest.approx([45.0], abs=0.5)
+
+
+def test_the_charge_of_a_discharge_is_the_instruments_own(session):
+    """Whatever its clock says against that of the laboratory."""
+    on_cycler = CellRig(session.samples["std-01"], session.devices["ch_1"])
+    steps = [(1, 0.008, 0.008), (2, -0.008, 0.004), (3, -0.001, 0.0005)]
+    rows = [
+        {"ch_1_cycle": 1, "ch_1_step": step, "ch_1_current": current_A, "ch_1_capacity": share * passed_Ah}
+        for step, current_A, passed_Ah in steps
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert discharged_mAh(on_cycler, rows) == pytest.approx(4.5)
+    potentiostat = session.devices["potentiostat"]
+    on_bench = CellRig(session.samples["std-3e-01"], potentiostat)
+    rows = [{"time": 1e9 + 10.0 * i, "potentiostat_current": -0.0036} for i in range(1, 101)]
+    assert discharged_mAh(on_bench, rows) == pytest.approx(1.0)
+    with pytest.raises(BadInput, match="no discharge was recorded"):
+        discharged_mAh(on_bench, [])
+
+
 @pytest.mark.parametrize(
     ("plan", "name", "how", "said"),
     [
@@ -117,6 +143,14 @@ def test_the_cold_resists_at_each_state_of_charge(session):
             "temperature=140 degC: chamber goes",
         ),
         (impedance_at, "std-press-01", {"temperatures": "0 degC"}, "sample std-press-01 is in no chamber"),
+        (impedance_spectrum, "bond-a-01", {"amplitude": "500 mV"}, "more than 10 % of the sample's 1.7 V"),
+        (impedance_spectrum, "bond-a-01", {"amplitude": "50 mA"}, "0.0707107 A is above current < 0.06 A"),
+        (
+            impedance_spectrum,
+            "bond-a-01",
+            {"frequency_from": "1 kHz", "frequency_to": "1 kHz"},
+            "step 2 (EIS",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_moves(session, plan, name, how, said):

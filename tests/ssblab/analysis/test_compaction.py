@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sim_devices.physics.powder import PowderSample
 from sim_devices.physics.random_walk import effective_conductivity
 from ssblab.analysis.compaction import conductivity_exponent, hysteresis, pellet_conductivity, porosity
+from ssblab.analysis.impedance import fit_circuit
 from ssblab.quantities import BadInput, Value
 
 EXACT_SIZE = {
@@ -170,3 +171,23 @@ def test_a_simulated_bed_keeps_some_of_its_conductivity_when_it_is_released():
     assert apart.value == pytest.approx(hidden)
     assert apart.value > 0
     assert area.value > 0
+
+
+@pytest.mark.parametrize("material", ["li3ps4-glass", "li5.5ps4.5cl1.5"])
+def test_the_circuit_of_a_pellet_holds_all_that_a_simulated_pellet_resists_with(material):
+    """At low pressure most is between the particles, and relaxes among the frequencies measured."""
+    sample, noise = PowderSample(material=material), np.random.default_rng(0)
+    frequency_Hz = np.geomspace(1e6, 10.0, 51)
+    for state, pressure in pressed([5.0, 10.0, 50.0, 300.0], sample):
+        length_mm, stiff_N_mm = sample.thickness_mm(state, pressure), 1e9
+        z_ohm = sample.impedance(frequency_Hz, length_mm, state, stiff_N_mm)
+        z_ohm *= 1 + 1e-3 * noise.standard_normal((51, 2)) @ [1, 1j]
+        value = pellet_conductivity(
+            fit_circuit(frequency_Hz, z_ohm).r_total,
+            thickness_mm=length_mm,
+            area_cm2=sample.area_mm2 / 100,
+            thickness_uncertainty_mm=0.0,
+            area_uncertainty_cm2=0.0,
+        )
+        # The contact of the electrodes is in series, and not told apart.
+        assert value.value == pytest.approx(sample.conductivity_S_cm(state, pressure), rel=0.04)

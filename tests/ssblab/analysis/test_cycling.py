@@ -14,10 +14,8 @@ from ssblab.analysis.cycling import (
     areal_capacity,
     capacity_retention,
     charge_capacity,
-    constant_voltage_part,
     coulombic_efficiency,
     discharge_capacity,
-    discharge_capacity_by_cycle,
     discharge_energy,
     energy_efficiency,
     fade_per_cycle,
@@ -26,7 +24,6 @@ from ssblab.analysis.cycling import (
     rate_capability,
     specific_capacity,
     split_steps,
-    volumetric_energy,
 )
 from ssblab.quantities import BadInput, Value
 from tests.ssblab.analysis.recorded import Channel, step
@@ -170,40 +167,6 @@ def test_what_may_have_passed_after_the_last_record_is_an_uncertainty():
     assert capacity.uncertainty == pytest.approx(1 / 60 / math.sqrt(3))
 
 
-def test_capacities_by_cycle():
-    records = [discharged(q, cycle=n) for n, q in ((1, 3.0), (2, 2.9), (4, 2.8))]
-    records.append(step(HOUR, 4.0, 0.003, kind="charge", cycle=5))
-    capacities = discharge_capacity_by_cycle(records, current_relative_accuracy=0)
-    assert {key: round(one.value, 9) for key, one in capacities.items()} == {
-        ("", 1): 3.0,
-        ("", 2): 2.9,
-        ("", 4): 2.8,
-    }
-
-
-def test_parts_of_a_cccv_charge_in_one_step_or_in_two():
-    # 1 mA for an hour, then a current that falls with a time constant of 600 s.
-    after = np.arange(1.0, 6001.0)
-    current = np.append(np.full(3601, 1e-3), 1e-3 * np.exp(-after / 600))
-    time = np.append(np.arange(3601.0), 3600 + after)
-    held_mAh = 600 * (1 - math.exp(-10)) / 3600
-    for parts in ([slice(None)], [slice(3601), slice(3600, None)]):
-        records = [step(time[part], 4.2, current[part], kind="charge") for part in parts]
-        constant, held, share = constant_voltage_part(records, kind="charge", current_relative_accuracy=0)
-        # The first 2 % of the fall, 12 s, count as constant.
-        assert constant.value == pytest.approx(1.0 + 12 / 3600, abs=2 * constant.uncertainty + 1e-3)
-        assert constant.value + held.value == pytest.approx(1 + held_mAh, rel=1e-6)
-        assert share.value == pytest.approx(held_mAh / (1 + held_mAh), abs=0.004)
-        assert share.unit == "1"
-
-
-def test_a_charge_at_constant_current_alone_has_no_other_part():
-    _, held, share = constant_voltage_part(
-        [step(HOUR, 4.0, 0.001, kind="charge")], kind="charge", current_relative_accuracy=0
-    )
-    assert (held.value, share.value) == (0, 0)
-
-
 def test_an_end_is_as_sharp_as_the_voltage_is_resolved():
     time_s, voltage_V = np.array([0.0, 1800.0, 3600.0]), np.array([4.0, 3.0, 2.5])
     steps = split_steps(time_s, voltage_V, [-1e-3] * 3, step=[1] * 3, voltage_resolution_V=1e-3)
@@ -287,6 +250,21 @@ def test_rates():
         rate_capability({1.0: [discharged(9.0)]})
 
 
+def test_rates_of_charge():
+    """What is varied is compared, not the slow way back."""
+    given = {
+        rate: [discharged(10.0), step(HOUR, 4.0, 1e-3 * charge_mAh, kind="charge")]
+        for rate, charge_mAh in ((0.5, 10.0), (6.0, 7.0))
+    }
+    shares, rate = rate_capability(given, "charge")
+    assert [(value.name, value.value) for value in shares.values()] == [
+        ("relative_charge_capacity_0.5C", 1.0),
+        ("relative_charge_capacity_6C", pytest.approx(0.7)),
+    ]
+    assert "rate at which the charge capacity is 80%" in rate.definition
+    assert 0.5 < rate.value < 6.0
+
+
 def test_rate_at_80_percent_of_a_cell_whose_capacity_falls_with_the_logarithm_of_the_rate():
     def capacity(rate):
         return 10 - 4 * math.log10(rate / 0.1)
@@ -296,18 +274,13 @@ def test_rate_at_80_percent_of_a_cell_whose_capacity_falls_with_the_logarithm_of
     assert found.value == pytest.approx(0.1 * 10**0.5)
 
 
-def test_capacity_per_mass_area_and_volume():
+def test_capacity_per_mass_and_area():
     specific = specific_capacity(mAh(3.0), mass_mg=1.0, mass_uncertainty_mg=0.01)
     assert (specific.name, specific.unit) == ("specific_discharge_capacity", "mAh/g")
     assert (specific.value, specific.uncertainty) == (pytest.approx(3000.0), pytest.approx(30.0))
     areal = areal_capacity(mAh(8.0), area_cm2=4.0, area_uncertainty_cm2=None)
     assert (areal.value, areal.unit, areal.uncertainty) == (2.0, "mAh/cm2", 0.0)
     assert "without the uncertainty of the area" in areal.definition
-    # 30 mWh in 0.05 cm3 are 600 Wh/L.
-    energy = volumetric_energy(
-        Value("discharge_energy", 30.0, "mWh", 0.3, ""), volume_cm3=0.05, volume_uncertainty_cm3=0.0
-    )
-    assert (energy.value, energy.unit, energy.uncertainty) == (pytest.approx(600), "Wh/L", pytest.approx(6))
     with pytest.raises(BadInput, match="mass_mg is 0"):
         specific_capacity(mAh(3.0), mass_mg=0.0, mass_uncertainty_mg=None)
     with pytest.raises(BadInput, match="mAh is needed"):
@@ -334,8 +307,6 @@ def test_a_cycle_of_a_simulated_cell(clock):
     energies = [one.energy_mWh * (1 if one.kind == "charge" else -1) for one in records]
     assert sum(energies) == pytest.approx(1e3 * channel.cell.energy_Wh, abs=0.002)
     assert 0.99 < coulombic_efficiency(records).value < 1.0
-    _, held, _ = constant_voltage_part(records, kind="charge", current_relative_accuracy=0)
-    assert held.value == pytest.approx(records[1].passed_mAh, abs=3 * held.uncertainty)
     assert group_cycles(records).keys() == {("", 1)}
 
 

@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 from sim_devices.physics.cell import Cell
 from ssblab.analysis.leakage import fit_hold
 from ssblab.analysis.lots import (
+    OUTLIER,
     Limit,
     lot_statistics,
     micro_short_verdict,
     modified_z_scores,
     open_circuit_decay,
-    outliers,
 )
 from ssblab.quantities import BadInput, Value
 from tests.ssblab.analysis.recorded import Channel
 
 LOT = [7.8, 8.0, 8.0, 8.1, 8.1]
-DECAY, EFFICIENCY, LEAKAGE = Limit(1.0, 5.0), Limit(99.0, 97.0), Limit(1.0, 10.0)
+DECAY, LEAKAGE = Limit(1.0, 5.0, "above"), Limit(1.0, 10.0, "above")
+EFFICIENCY = Limit(99.0, 97.0, "below")
 
 
 def of(name, value, unit, uncertainty=0.0):
@@ -73,17 +74,21 @@ def test_scores_are_those_of_the_formula():
     )
 
 
+def stand_out(values):
+    return np.abs(modified_z_scores(values)) > OUTLIER
+
+
 def test_outliers_do_not_hide_each_other():
     lot = [8.0, 8.05, 7.95, 8.02, 7.98, 8.01, 4.0, 4.1]
-    assert list(np.flatnonzero(outliers(lot))) == [6, 7]
-    assert list(np.flatnonzero(outliers([*lot, math.nan]))) == [6, 7]
+    assert list(np.flatnonzero(stand_out(lot))) == [6, 7]
+    assert list(np.flatnonzero(stand_out([*lot, math.nan]))) == [6, 7]
 
 
 def test_a_lot_of_cells_alike_has_no_outlier_but_the_one_that_differs():
-    assert not outliers([8.0] * 5).any()
-    assert list(np.flatnonzero(outliers([8.0] * 9 + [7.0]))) == [9]
+    assert not stand_out([8.0] * 5).any()
+    assert list(np.flatnonzero(stand_out([8.0] * 9 + [7.0]))) == [9]
     with pytest.raises(BadInput, match="3 are needed"):
-        outliers([8.0, 7.0])
+        stand_out([8.0, 7.0])
 
 
 @given(st.lists(st.floats(1.0, 10.0), min_size=5, max_size=20), st.floats(0.01, 100.0))
@@ -122,7 +127,14 @@ def test_an_efficiency_is_bad_below_its_limits():
     for value, grade in ((99.5, "pass"), (98.0, "suspect"), (96.0, "reject")):
         found = of("coulombic_efficiency", value, "%")
         assert micro_short_verdict(coulombic_efficiency=(found, EFFICIENCY)).grade == grade
-    assert Limit(97.0, 97.0, bad_above=False).grade(96.0) == "reject"
+    assert Limit(97.0, 97.0, "below").grade(96.0) == "reject"
+
+
+@pytest.mark.parametrize("limits", [(0.1, 0.05, "above"), (97.0, 99.0, "below"), (1.0, math.nan, "above")])
+def test_limits_that_reject_what_is_not_suspect_are_refused(limits):
+    """The order of the two once said which side is bad: 5 mV/h passed limits of 0.1 and 0.05 mV/h."""
+    with pytest.raises(BadInput, match="has to be suspect too"):
+        Limit(*limits)
 
 
 def test_the_worst_grade_is_that_of_the_cell_and_all_reasons_are_given():
@@ -168,6 +180,22 @@ def test_a_hidden_micro_short_is_found(clock, short_S, grade):
     # What leaks through the short is known: its conductance times the voltage.
     assert fit.leakage_current.value == pytest.approx(4e6 * short_S, abs=1.0)
     verdict = micro_short_verdict(
-        open_circuit_decay=(decay, Limit(0.3, 0.6)), leakage_current=(fit.leakage_current, Limit(5.0, 20.0))
+        open_circuit_decay=(decay, Limit(0.3, 0.6, "above")),
+        leakage_current=(fit.leakage_current, Limit(5.0, 20.0, "above")),
     )
     assert verdict.grade == grade
+
+
+def test_a_short_brings_the_voltage_of_a_lithiated_half_cell_towards_zero_too(clock):
+    """Silicon against In-Li is below zero: there the short raises the voltage."""
+    found = {}
+    for short_S in (0.0, 1e-4):
+        cell = Cell(clock, design="si-powder-50nm", state_of_charge=0.7, micro_short_S=short_S)
+        rest = Channel(cell).rest(at_s=np.arange(0.0, 20 * 3600.0, 600.0))
+        assert rest.last_voltage_V < -0.05
+        found[short_S] = open_circuit_decay(
+            rest.time_s, rest.voltage_V, after_s=10 * 3600.0, voltage_resolution_V=1e-5
+        )
+        assert "abs(V)" in found[short_S].definition
+    assert abs(found[0.0].value) < 0.01
+    assert found[1e-4].value > 0.02

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from sim_devices.physics.cell import Cell
-from ssblab.analysis.resistance import Pulse, areal_resistance, dc_resistance, pulse_resistance
+from ssblab.analysis.resistance import (
+    Pulse,
+    areal_resistance,
+    current_groups,
+    dc_resistance,
+    mean_resistance,
+    pulse_resistance,
+)
 from ssblab.quantities import BadInput, Value
 from tests.ssblab.analysis.recorded import Channel, step
 
@@ -114,8 +121,29 @@ def test_uncertainties_of_the_slope_are_as_large_as_its_errors():
 def test_bad_pulses_are_refused():
     with pytest.raises(BadInput, match="at least two currents"):
         dc_resistance([pulse(0.004), pulse(0.004)], **EXACT)
+    with pytest.raises(BadInput, match="at least two currents"):  # what differs is noise
+        dc_resistance([pulse(0.004), pulse(0.004002)], **EXACT)
     with pytest.raises(BadInput, match="no current"):
         pulse_resistance(pulse(0.0), **EXACT)
+
+
+def test_currents_are_told_apart_by_more_than_the_accuracy():
+    currents_A = [-0.005, -0.002, -0.005001, -0.0048]
+    assert current_groups(currents_A, current_relative_accuracy=0.002) == [[2, 0], [3], [1]]
+    assert current_groups(currents_A, current_relative_accuracy=0.01) == [[2, 0, 3], [1]]
+    assert current_groups([], current_relative_accuracy=0.002) == []
+
+
+def test_the_mean_of_pulses_is_as_uncertain_as_they_are_or_as_they_scatter():
+    several = [Value("r", ohms, "ohm", 0.1, "(V - V0) / I") for ohms in (10.0, 10.02)]
+    mean = mean_resistance(several)
+    assert (mean.value, mean.uncertainty) == (pytest.approx(10.01), pytest.approx(0.1))
+    assert mean.definition == "mean of 2 pulses: (V - V0) / I"
+    apart = mean_resistance([several[0], Value("r", 11.0, "ohm", 0.1, "")])
+    assert apart.uncertainty == pytest.approx(0.5)
+    assert mean_resistance(several[:1]) == several[0]
+    with pytest.raises(BadInput, match="no resistance"):
+        mean_resistance([])
 
 
 def test_areal_resistance():
