@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 
+from plans.marks import FAILED, PAUSED
+from plans.recorded import RecordedRun
 from ssblab.analysis.common import COULOMB_PER_mAh
 from ssblab.analysis.cycling import StepRecord, split_steps
 from ssblab.catalog import RunData
@@ -20,42 +21,9 @@ from ssblab.quantities import BadInput, Value
 from ssblab.samples import CellSample
 from ssblab.steps import Current, Hold, Program, Rest, numbered, parse, parse_step, resolve
 
-__all__ = ["CellRun", "Spectrum", "gathered"]
+__all__ = ["CellRun", "gathered"]
 
 logger = logging.getLogger(__name__)
-
-# How plans.programs says in the stream `steps` that a step was paused, or came to no end of its own.
-_PAUSE, _FAILED = "pause", "failed:"
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """One attempt at a spectrum.
-
-    Attributes
-    ----------
-    section : str
-        Part of the experiment.
-    verdict : {"accept", "repeat", "flag"}
-    reasons : str
-        Why it was not accepted.
-    potential_V, temperature_C, pressure_MPa : float
-        At the beginning; NaN where nothing measured it.
-    residual : float
-        Of its Kramers-Kronig test, relative; NaN where there was none.
-    frequency_Hz, z_ohm : ndarray, shape (n,)
-        The points that the instrument calls sound.
-    """
-
-    section: str
-    verdict: str
-    reasons: str
-    potential_V: float
-    temperature_C: float
-    pressure_MPa: float
-    residual: float
-    frequency_Hz: NDArray[np.float64]
-    z_ohm: NDArray[np.complex128]
 
 
 @dataclass(frozen=True)
@@ -75,7 +43,7 @@ class _Mark:
         return self.section, self.number
 
 
-class CellRun:
+class CellRun(RecordedRun):
     """A run of an experiment on a cell.
 
     Parameters
@@ -85,16 +53,10 @@ class CellRun:
     """
 
     def __init__(self, run: RunData) -> None:
-        self.run = run
-        self.start = run.start
+        super().__init__(run)
         self.sample = CellSample.model_validate(run.start["sample"])
         self.accuracy: float = run.start["current_relative_accuracy"]
         self.voltage_accuracy_V: float = run.start["voltage_accuracy_V"]
-        self._channel = run.start["devices"]["channel"]
-
-    def column(self, stream: str, role: str, signal: str) -> NDArray[Any]:
-        """Readings of a device's signal in a stream, by the device's role in the plan."""
-        return np.asarray(self.run.streams[stream][f"{self.start['devices'][role]}_{signal}"])
 
     @cached_property
     def steps(self) -> list[StepRecord]:
@@ -118,58 +80,12 @@ class CellRun:
         """Names of the sections that begin so, in the order in which they were done."""
         return list(dict.fromkeys(step.section for step in self.steps if step.section.startswith(prefix)))
 
-    @cached_property
-    def spectra(self) -> list[Spectrum]:
-        """All attempts at spectra, in order."""
-        if "spectra" not in self.run.streams:
-            return []
-        marks, rows = (
-            self.run.streams["spectra"],
-            itertools.accumulate(np.asarray(self.run.streams["spectra"]["spectra_rows"]).tolist(), initial=0),
-        )
-        return [self._spectrum(marks, i, *pair) for i, pair in enumerate(itertools.pairwise(rows))]
-
-    def spectrum(self, section: str) -> Spectrum:
-        """The last spectrum of a section.
-
-        Raises
-        ------
-        BadInput
-            If there is none.
-        """
-        found = [spectrum for spectrum in self.spectra if spectrum.section == section]
-        if not found:
-            raise BadInput(f"there is no spectrum of {section}")
-        return found[-1]
-
     def rate(self, text: str) -> float:
         """C-rate (1/h) of a current written in the language of steps."""
         step = parse_step(f"Charge at {text} for 1 s")
         current = resolve(Program((step,)), self.sample).program.steps[0]
         assert isinstance(current, Current)
         return 1e3 * current.at.value / self.sample.capacity_mAh
-
-    def _spectrum(self, marks: Any, i: int, first: int, after: int) -> Spectrum:
-        stream = self.run.streams["impedance"]
-        rows = {
-            signal: np.asarray(stream[f"{self._channel}_{signal}"])[first:after]
-            for signal in ("frequency", "z_real", "z_imag", "status")
-        }
-        sound = rows["status"] == "ok"
-        told = {key: marks[f"spectra_{key}"].values[i] for key in ("section", "verdict", "reasons")}
-        numbers = {
-            key: float(marks[f"spectra_{key}"].values[i])
-            for key in ("potential", "temperature", "pressure", "residual")
-        }
-        return Spectrum(
-            **{key: str(value) for key, value in told.items()},
-            potential_V=numbers["potential"],
-            temperature_C=numbers["temperature"],
-            pressure_MPa=numbers["pressure"],
-            residual=numbers["residual"],
-            frequency_Hz=rows["frequency"][sound].astype(float),
-            z_ohm=(rows["z_real"] + 1j * rows["z_imag"])[sound],
-        )
 
     def _steps(self) -> list[StepRecord]:
         """Take the rows of all streams apart; what the plan itself did again is a cycle more."""
@@ -185,9 +101,9 @@ class CellRun:
             records = self._split(mark, first) if mark.rows else []
             done[mark.place] = before + max((record.cycle for record in records), default=1)
             found += [replace(record, cycle=before + record.cycle) for record in records]
-            if mark.ended_by.startswith(_FAILED) and (records or mark.goes_on):
+            if mark.ended_by.startswith(FAILED) and (records or mark.goes_on):
                 _break_off(found)
-            paused = mark.ended_by == _PAUSE
+            paused = mark.ended_by == PAUSED
         # What was paused goes on, unless the run ended meanwhile.
         if found and paused and self.run.stop.get("exit_status") != "success":
             _break_off(found)
@@ -205,7 +121,7 @@ class CellRun:
             if before is not None and before.place == mark.place:
                 # A potentiostat holds the voltage of a step in a technique of its own.
                 is_hold = not before.ended_by and not before.is_hold and self._has_hold(mark)
-                mark = replace(mark, is_hold=is_hold, goes_on=is_hold or before.ended_by == _PAUSE)
+                mark = replace(mark, is_hold=is_hold, goes_on=is_hold or before.ended_by == PAUSED)
             yield mark
             before = mark
 
@@ -289,7 +205,7 @@ def gathered(run: RunData, groups: Iterable[Callable[[CellRun], Iterable[Value]]
     found: list[Value] = []
     for group in groups:
         try:
-            found += group(seen)
+            found += group(seen)  # what it gave before it stumbled stays
         except (KeyError, BadInput) as error:
             logger.info("run %s: %s left out: %s", run.start["uid"], group.__name__.strip("_"), error)
         except Exception as error:  # what one group stumbles over must not take the others along

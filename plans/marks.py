@@ -10,7 +10,10 @@ from bluesky import Msg
 from plans.arguments import PlanGenerator
 from ssblab.clock import Clock
 
-__all__ = ["Marks"]
+__all__ = ["FAILED", "PAUSED", "Marks"]
+
+#: What the stream `steps` says of the end of a step that was paused, and how it begins if one was broken off.
+PAUSED, FAILED = "pause", "failed: "
 
 
 class Marks:

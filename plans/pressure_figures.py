@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plans.capacity_figures import cycle_figures, last_cycle
-from plans.cell_figures import CellRun, Spectrum, gathered
+from plans.cell_figures import CellRun, gathered
 from plans.pressure import PRESS_STREAM
+from plans.recorded import RecordedRun, Spectrum
 from plans.resistance_figures import flag, resistance_of_discharge
 from ssblab.analysis.common import uncertainty_of
 from ssblab.analysis.compaction import conductivity_exponent, hysteresis, pellet_conductivity, porosity
@@ -62,16 +63,14 @@ class PelletPoint:
         return f"_{self.asked_MPa:g}MPa_{self.way}"
 
 
-class _PelletRun(CellRun):
-    """A run on an electrolyte in a press: its spectra are read as those of a cell."""
+class _PelletRun(RecordedRun):
+    """A run on an electrolyte in a press."""
 
     def __init__(self, run: RunData) -> None:
-        self.run = run
-        self.start = run.start
+        super().__init__(run)
         fields = set(ElectrolyteSample.model_fields)
         record = {key: value for key, value in run.start["sample"].items() if key in fields}
         self.pellet = ElectrolyteSample.model_validate(record)
-        self._channel = run.start["devices"]["channel"]
 
 
 def cycling(run: RunData) -> list[Value]:

@@ -40,7 +40,7 @@ from devices.instrument import LabDevice
 from devices.press import Press
 from devices.three_electrode_cell import ThreeElectrodeCell
 from plans.arguments import PlanGenerator
-from plans.marks import Marks
+from plans.marks import FAILED, PAUSED, Marks
 from plans.spectra import cannot_sweep, checked_spectrum, sweep_of
 from plans.stubs import measure, move
 from ssblab.clock import Clock
@@ -585,7 +585,7 @@ class _Runner:
                 yield from self._hold_on(whiles)
             began = self.clock.monotonic()
             reason = yield from self._once(left, number, whiles)
-            if reason != _PAUSE:
+            if reason != PAUSED:
                 return
             left = _rest_of(left, self.clock.monotonic() - began, self.rig.channel)
 
@@ -635,7 +635,7 @@ class _Runner:
             look_s = _LOOK_S if self.beside is None else min(_LOOK_S, self.beside.period_s)
             ended_by = yield from measure(device, task, self.stream, look, look_s, self.rows)
         except Exception as error:
-            yield from mark(f"failed: {error}")
+            yield from mark(f"{FAILED}{error}")
             raise
         judged = self._judged()
         yield from mark(judged or ended_by)
@@ -675,7 +675,7 @@ class _Runner:
                 if broken := conditions.broken():
                     if while_.otherwise == "stop":
                         raise LimitBroken(_said("while", broken[0], conditions))
-                    return _PAUSE
+                    return PAUSED
             return ""
 
         return look
@@ -848,9 +848,6 @@ class _Runner:
                 said = _said("wait", broken[0] if broken else wanted[0], conditions)
                 raise ConditionsNotMet(f"{said}, after {now - began:.0f} s")
             yield Msg("sleep", None, _LOOK_S)
-
-
-_PAUSE = "pause"
 
 
 def _ends(step: Any) -> list[Condition]:

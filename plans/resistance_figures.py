@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import replace
 
-from plans.cell_figures import CellRun, Spectrum, gathered
+from plans.cell_figures import CellRun, gathered
+from plans.recorded import Spectrum
 from ssblab.analysis.resistance import (
     Pulse,
     areal_resistance,

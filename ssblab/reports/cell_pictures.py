@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plans.cell_figures import CellRun, Spectrum
+from plans.cell_figures import CellRun
+from plans.recorded import Spectrum
 from ssblab.analysis.cycling import StepRecord, group_cycles
 from ssblab.catalog import RunData
 from ssblab.reports.drawing import (
