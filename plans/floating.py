@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -20,8 +20,8 @@ from plans.cell_runs import (
     check_temperature,
     in_order,
 )
-from plans.programs import CellRig, Source, prepare
-from plans.texts import cycle_text, half_cycle, hold_text, survey_text
+from plans.programs import CellRig, Prepared, Source, prepare
+from plans.texts import cycle_text, half_cycle, hold_text, survey_text, with_spectra
 from ssblab.quantities import BadInput
 from ssblab.samples import CellSample
 from ssblab.steps import Amount, Hold
@@ -102,32 +102,25 @@ def floating_test(
     bottom = None if discharge_to is None else _against(sample, discharge_to)
     halves: dict[str, Any] = {"rest_s": rest, "charge_to": top, "discharge_to": bottom}
     check_text = cycle_text(sample, charge_at=rate, discharge_at=rate, cut_off=cut_off, **halves)
-    if spectra == "yes" or (spectra == "auto" and isinstance(channel, Potentiostat)):
+    if with_spectra(spectra, channel):
         charge, rested, *others = check_text.splitlines()
         check_text = "\n".join([charge, rested, survey_text(channel, _LOWEST_Hz), *others])
-    check = prepare(rig, check_text, log_s=log_every)
-    parts_s = _parts_s(hold, check_every)
-
-    programs = {"check-up 0": check}
-    held = []
+    holds = {}
     for one in potentials:
-        name = f"{one.value:g} V"
-        sections, checks = [], [f"check-up {len(programs) // 2}"]
-        for number, part_s in enumerate(parts_s, start=1):
-            lines = [
-                half_cycle(sample, "charge", rate, one),
-                hold_text(one, part_s, log_every, even=isinstance(channel, Potentiostat)),
-                f"Rest for {rest!r} s",
-                half_cycle(sample, "discharge", rate, bottom),
-                f"Rest for {rest!r} s",
-            ]
-            program = prepare(rig, "\n".join(lines), log_s=log_every)
-            sections.append(f"hold {name}" + (f", {number} of {len(parts_s)}" if len(parts_s) > 1 else ""))
-            programs[sections[-1]] = program
-            checks.append(f"check-up {len(programs) // 2}")
-            programs[checks[-1]] = check
-        terminal_V = next(step.at.value for step in program.program.steps if isinstance(step, Hold))
-        held.append({"name": name, "terminal_V": terminal_V, "sections": sections, "check_ups": checks})
+        texts = [
+            "\n".join(
+                [
+                    half_cycle(sample, "charge", rate, one),
+                    hold_text(one, part_s, log_every, even=isinstance(channel, Potentiostat)),
+                    f"Rest for {rest!r} s",
+                    half_cycle(sample, "discharge", rate, bottom),
+                    f"Rest for {rest!r} s",
+                ]
+            )
+            for part_s in _parts_s(hold, check_every)
+        ]
+        holds[f"{one.value:g} V"] = [prepare(rig, text, log_s=log_every) for text in texts]
+    programs, held = _schedule(prepare(rig, check_text, log_s=log_every), holds)
     metadata = {
         "potential_reference": f"vs {potentials[0].vs}" if potentials[0].vs else _TERMINALS,
         "held_potentials": held,
@@ -141,6 +134,23 @@ def floating_test(
             floating_test, rig, arguments, body, programs=programs, figures=figures, md=metadata
         )
     )
+
+
+def _schedule(
+    check: Prepared, holds: Mapping[str, Sequence[Prepared]]
+) -> tuple[dict[str, Prepared], list[dict[str, Any]]]:
+    """Put check-ups around the parts of holds; also say of each potential which sections are its."""
+    programs, held = {"check-up 0": check}, []
+    for name, parts in holds.items():
+        sections, checks = [], [f"check-up {len(programs) // 2}"]
+        for number, program in enumerate(parts, start=1):
+            sections.append(f"hold {name}" + (f", {number} of {len(parts)}" if len(parts) > 1 else ""))
+            programs[sections[-1]] = program
+            checks.append(f"check-up {len(programs) // 2}")
+            programs[checks[-1]] = check
+        terminal_V = next(step.at.value for step in parts[0].program.steps if isinstance(step, Hold))
+        held.append({"name": name, "terminal_V": terminal_V, "sections": sections, "check_ups": checks})
+    return programs, held
 
 
 def _against(sample: CellSample, potential: Amount) -> Amount:

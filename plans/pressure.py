@@ -42,7 +42,7 @@ from plans.marks import Marks
 from plans.programs import Beside, CellRig, Source, prepare, run
 from plans.spectra import checked_spectrum
 from plans.stubs import log_for, make_safe, move, plain_failures
-from plans.texts import cycle_text, discharge_text, half_cycle, survey_text
+from plans.texts import cycle_text, discharge_text, half_cycle, survey_text, with_spectra
 from ssblab.analysis.impedance import FEWEST_POINTS
 from ssblab.quantities import BadInput
 from ssblab.results import FIGURES_KEY
@@ -154,14 +154,13 @@ def pressure_sweep_cycling(
     check_temperature(rig, temperature)
     points = _points(pressures, ways)
     arguments = {**locals()}
-    with_spectra = spectra == "yes" or (spectra == "auto" and isinstance(channel, Potentiostat))
     programs = {}
     for pressure_MPa, way in points:
         lines = [
             _hold_text(pressure_MPa, dwell),
             half_cycle(sample, "charge", rate, charge_to, cut_off),
             f"Rest for {rest!r} s",
-            *([survey_text(channel, _LOWEST_Hz)] if with_spectra else []),
+            *([survey_text(channel, _LOWEST_Hz)] if with_spectra(spectra, channel) else []),
             discharge_text(sample, rate, discharge_to),
             f"Rest for {rest!r} s",
         ]
@@ -270,7 +269,7 @@ def pressure_sweep_conductivity(
     *,
     pressures: Pressures = written("50 MPa, 100 MPa, 150 MPa, 200 MPa, 300 MPa"),
     ways: Ways = RISING,
-    constraint: Annotated[
+    constraint_pressure: Annotated[
         float | None,
         Quantity("MPa", "at which each is measured after it was pressed; else as pressed", 0.01, 5000),
     ] = None,
@@ -287,9 +286,9 @@ def pressure_sweep_conductivity(
 ) -> PlanGenerator:
     """Press a powder step by step, and measure its thickness and its conductivity at each pressure.
 
-    With `constraint`, each pressure presses, and thickness and spectrum are taken at that lower one. If the
-    press has no reference position it finds it first, provided that it presses on nothing. The gauge's zero
-    must be that of the closed empty press. In the end the press opens, unless it is to hold.
+    With `constraint_pressure`, each pressure presses, and thickness and spectrum are taken at that lower one.
+    If the press has no reference position it finds it first, provided that it presses on nothing. The gauge's
+    zero must be that of the closed empty press. In the end the press opens, unless it is to hold.
 
     Streams: press (force, pressure, thickness during each dwell), points (one event a pressure: section,
     pressure and thickness when it was measured), open_circuit, impedance, spectra, with sections as
@@ -303,10 +302,10 @@ def pressure_sweep_conductivity(
     Pressures and times are not given there.
     """
     points = _points(pressures, ways)
-    if constraint is not None and (ways == BOTH or constraint > min(pressures)):
+    if constraint_pressure is not None and (ways == BOTH or constraint_pressure > min(pressures)):
         raise BadInput(
-            f"constraint={constraint:g} MPa: measure at a constraint not above {min(pressures):g} MPa, the "
-            f"lowest of the pressures, and with ways={RISING!r}"
+            f"constraint_pressure={constraint_pressure:g} MPa: measure at one not above "
+            f"{min(pressures):g} MPa, the lowest of the pressures, and with ways={RISING!r}"
         )
     area_mm2 = 100.0 * sample.area_cm2
     highest_Hz = min(highest_frequency, potentiostat.sweep_frequency.limits[1])
@@ -325,8 +324,8 @@ def pressure_sweep_conductivity(
     def measured(section: str, pressure_MPa: float, way: str) -> PlanGenerator:
         yield from move(press, pressure_MPa, area_mm2=area_mm2)
         yield from log_for([press], PRESS_STREAM, log_every, dwell)
-        if constraint is not None:
-            yield from move(press, constraint, area_mm2=area_mm2)
+        if constraint_pressure is not None:
+            yield from move(press, constraint_pressure, area_mm2=area_mm2)
         before = yield from _look(press)
         yield from checked_spectrum(potentiostat, sweep, press=press, section=section)
         after = yield from _look(press)

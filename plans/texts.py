@@ -22,6 +22,7 @@ __all__ = [
     "spectrum_text",
     "state_text",
     "survey_text",
+    "with_spectra",
 ]
 
 # Records before a pulse, through which its open circuit is drawn (ssblab.analysis.resistance.DRIFT_s).
@@ -175,3 +176,8 @@ def survey_text(channel: Source, to_Hz: float) -> str:
     if isinstance(channel, Potentiostat):
         from_Hz = min(from_Hz, channel.sweep_frequency.limits[1])
     return f"EIS from {from_Hz!r} Hz to {to_Hz!r} Hz at 10 mV, 10 points per decade"
+
+
+def with_spectra(spectra: str, channel: Source) -> bool:
+    """Whether spectra are to be taken: "yes", "no", or "auto", which is where the channel can."""
+    return spectra == "yes" or (spectra == "auto" and isinstance(channel, Potentiostat))

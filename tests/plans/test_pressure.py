@@ -120,10 +120,8 @@ def test_what_little_pressure_leaves_between_the_particles_is_not_left_out(sessi
 
 
 def test_a_powder_is_measured_at_a_constraint_after_it_was_pressed(session):
-    plan = pressure_sweep_conductivity(
-        session.samples["li3ps4-powder-01"], pressures="100 MPa, 300 MPa", constraint="20 MPa", dwell="20 s",
-        afterwards="hold",
-    )  # fmt: skip
+    how = {"pressures": "100 MPa, 300 MPa", "constraint_pressure": "20 MPa", "dwell": "20 s"}
+    plan = pressure_sweep_conductivity(session.samples["li3ps4-powder-01"], afterwards="hold", **how)
     results = done(session, plan).results
     assert frame(session).pressure_MPa() == pytest.approx(20.0, rel=0.03)
     true_S_cm = frame(session).conductivity_S_cm()
@@ -212,7 +210,7 @@ def test_a_cell_presses_more_when_it_is_charged_at_a_fixed_gap(session):
         (
             pressure_sweep_conductivity,
             "li3ps4-powder-01",
-            {"pressures": "100 MPa", "constraint": "200 MPa"},
+            {"pressures": "100 MPa", "constraint_pressure": "200 MPa"},
             "not above 100 MPa",
         ),
     ],
