@@ -86,8 +86,9 @@ def floating_test(
     Streams: primary, steps, with the sections "check-up 0", "hold 4.25 V", "check-up 1" and so on; with
     spectra open_circuit, impedance, spectra. Figures of merit: capacity_retention (last check-up over first),
     discharge_capacity of the last, and of each potential capacity_retention_4.25V, leakage_current_4.25V,
-    leakage_charge_4.25V and hold_charge_4.25V, of whole holds: one that was broken off still settles; with
-    spectra reaction_resistance_4.25V, resistance_change_4.25V, kramers_kronig_residual, flagged_spectra.
+    leakage_charge_4.25V and hold_charge_4.25V, of whole holds: one that was broken off still settles; of all
+    potentials but the first leakage_increase_4.55V, over the first as a baseline; with spectra
+    reaction_resistance_4.25V, resistance_change_4.25V, kramers_kronig_residual, flagged_spectra.
 
     Source: NEDO SOLiD-EV final report (2022), section 3.1.1(2)(c): NCM against In-Li held at 4.25 V and
     4.55 V, 5 days (requirement D7, GT-12). The scale of these potentials, rates and rests are not given

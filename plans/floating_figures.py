@@ -26,9 +26,8 @@ __all__ = ["fit_of_hold", "floating", "hold_current"]
 logger = logging.getLogger(__name__)
 
 _REACTION_Hz = (1.0, 1e4)  # of the electrodes: below what relaxes between particles, above diffusion
-_SETTLED = (
-    0.1  # share of a hold that is left out of the fit: what settles first is of another kind, and large
-)
+# Share of a hold that is left out of the fit: what settles first is of another kind, and large.
+_SETTLED = 0.1
 
 Held = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -37,11 +36,13 @@ Floats = NDArray[np.float64]
 def floating(run: RunData) -> list[Value]:
     """Compute what a floating test gives, as far as it came."""
     of_spectra = [_resistances, trust] if "spectra" in run.streams else []
-    return gathered(run, [last_check, retention, _retentions, _leakages, *of_spectra])
+    return gathered(run, [last_check, retention, _retentions, _leakages, _increases, *of_spectra])
 
 
-def fit_of_hold(run: CellRun, section: str) -> HoldFit:
+def fit_of_hold(run: CellRun, section: str, *, with_zero: bool = True) -> HoldFit:
     """Take the current of a held section apart into what settles and what leaks, without its first tenth.
+
+    The accuracy of the instrument at zero is left out of the uncertainty without `with_zero`.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def fit_of_hold(run: CellRun, section: str) -> HoldFit:
     return fit_hold(
         time_s,
         current_A,
-        current_accuracy_A=_zero_A(run, current_A[time_s >= after_s]),
+        current_accuracy_A=_zero_A(run, current_A[time_s >= after_s]) if with_zero else 0.0,
         current_relative_accuracy=run.accuracy,
         after_s=after_s,
     )
@@ -149,18 +150,41 @@ def _leakage(run: CellRun, name: str, held: Held) -> Iterable[Value]:
     )
 
 
+def _increases(run: CellRun) -> Iterable[Value]:
+    """Give leakages less that of the first potential, the baseline.
+
+    The wrong zero of a cycler is the same in both, and drops out. A potentiostat has another in each range.
+    """
+    with_zero = run.start["current_accuracy_A"] is None
+    leaks = []
+    for name, held in _potentials(run):
+        sections = [section for section in held["sections"] if _is_whole(run, section)]
+        if fits := _fits(run, sections, with_zero=with_zero):
+            leaks.append((name, held["name"], list(fits.values())[-1].leakage_current))
+    for name, potential, leak in leaks[1:]:
+        _, first, baseline = leaks[0]
+        zero = "" if with_zero else "; the instrument's zero is common and drops out"
+        yield Value(
+            f"leakage_increase_{name}",
+            leak.value - baseline.value,
+            leak.unit,
+            math.hypot(leak.uncertainty or 0.0, baseline.uncertainty or 0.0),
+            f"leakage current at {potential} less that at {first}, the baseline{zero}; {leak.definition}",
+        )
+
+
 def _is_whole(run: CellRun, section: str) -> bool:
     """Whether a potential was held to the end."""
     held = [step for step in run.steps if step.section == section and step.kind == "hold"]
     return bool(held) and not any(step.broken_off for step in held)
 
 
-def _fits(run: CellRun, sections: Iterable[str]) -> dict[str, HoldFit]:
+def _fits(run: CellRun, sections: Iterable[str], *, with_zero: bool = True) -> dict[str, HoldFit]:
     """Take the currents of holds apart; one with too few records is left out."""
     found = {}
     for section in sections:
         try:
-            found[section] = fit_of_hold(run, section)
+            found[section] = fit_of_hold(run, section, with_zero=with_zero)
         except BadInput as error:
             logger.info("run %s: %s left out: %s", run.start["uid"], section, error)
     return found

@@ -74,6 +74,8 @@ def test_several_potentials_are_held_one_after_the_other(session):
     assert [held["check_ups"][0] for held in run.start["held_potentials"]] == ["check-up 0", "check-up 2"]
     values = {name: value.value for name, value in result.results.items()}
     assert values["leakage_current_4.55V"] > 1.0 > values["leakage_current_4.25V"]
+    increase = result.results["leakage_increase_4.55V"]
+    assert increase.value > 1.0 > increase.uncertainty
     assert values["capacity_retention_4.25V"] > values["capacity_retention_4.55V"]
     whole = values["capacity_retention_4.25V"] * values["capacity_retention_4.55V"]
     assert values["capacity_retention"] == pytest.approx(whole, rel=1e-6)

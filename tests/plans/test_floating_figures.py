@@ -11,9 +11,9 @@ from tests.plans.made_up import made_up, spectrum, step
 LEAK_A = 2e-6
 
 
-def current(time_s):
+def current(leak_A):
     """What settles, of 10 mA at first, and what leaks."""
-    return LEAK_A + 0.01 * np.exp(-time_s / 60.0)
+    return lambda time_s: leak_A + 0.01 * np.exp(-time_s / 60.0)
 
 
 def held_at(potential, parts, checks):
@@ -21,26 +21,26 @@ def held_at(potential, parts, checks):
     return {"name": potential, "terminal_V": 4.2, "sections": sections, "check_ups": checks}
 
 
-def held(section, hours, ended_by=""):
+def held(section, hours, ended_by="", leak_A=LEAK_A):
     text = f"Charge at 1C until 4.2 V\nHold at 4.2 V for {hours} h"
     return {"section": section, "text": text}, [
         step(section, "1", 600.0, 0.01, ended_by="" if hours else "failed: no answer", every_s=10.0),
         *(
-            [step(section, "2", 3600.0 * hours, current, 4.2, ended_by=ended_by, every_s=10.0)]
+            [step(section, "2", 3600.0 * hours, current(leak_A), 4.2, ended_by=ended_by, every_s=10.0)]
             if hours
             else []
         ),
     ]
 
 
-def floated(*holds, zero_A=1e-7, **how):
+def floated(*holds, zero_A=1e-7, potentials=None, **how):
     programs, steps = zip(*holds, strict=True)
     return made_up(
         [each for several in steps for each in several],
         programs=[dict(program, text=program["text"].replace("for 0 h", "for 1 h")) for program in programs],
         current_accuracy_A=zero_A,
         potential_reference="between the terminals",
-        held_potentials=[held_at("4.2 V", 2, ["check-up 0", "check-up 1"])],
+        held_potentials=potentials or [held_at("4.2 V", 2, ["check-up 0", "check-up 1"])],
         **how,
     )
 
@@ -60,6 +60,22 @@ def test_leakage_is_that_of_whole_holds():
         broken_off = named(floated(held(first, 2), ended, exit_status="fail"))
         assert broken_off == alone
     assert not {name for name in named(floated(held(first, 1, "failed: no answer"))) if "4.2V" in name}
+
+
+def test_the_zero_of_a_cycler_drops_out_over_the_first_potential():
+    def run(zero_A):
+        return floated(
+            held("hold 4.2 V, 1 of 1", 2),
+            held("hold 4.3 V, 1 of 1", 2, leak_A=5e-6),
+            zero_A=zero_A,
+            potentials=[held_at("4.2 V", 1, ["check-up 0"]), held_at("4.3 V", 1, ["check-up 1"])],
+        )
+
+    increase = named(run(1e-4))["leakage_increase_4.3V"]
+    assert increase.value == pytest.approx(3.0, rel=0.1)
+    assert increase.uncertainty < 1.0 < named(run(1e-4))["leakage_current_4.3V"].uncertainty
+    assert "less that at 4.2 V, the baseline" in increase.definition
+    assert "leakage_increase_4.2V" not in named(run(1e-4))
 
 
 def test_the_zero_of_a_potentiostat_is_that_of_the_range_in_which_it_is_read():
