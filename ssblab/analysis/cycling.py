@@ -105,11 +105,6 @@ class StepRecord:
         return self.energy_mWh / self.passed_mAh if self.passed_mAh else math.nan
 
     @property
-    def first_voltage_V(self) -> float:
-        """At the first record."""
-        return float(self.voltage_V[0])
-
-    @property
     def last_voltage_V(self) -> float:
         """At the last record."""
         return float(self.voltage_V[-1])

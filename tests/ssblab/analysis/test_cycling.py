@@ -51,7 +51,7 @@ def test_a_step_knows_its_charge_energy_and_mean_voltage():
     assert one.passed_mAh == pytest.approx(10)
     assert one.energy_mWh == pytest.approx(35)
     assert one.mean_voltage_V == pytest.approx(3.5)
-    assert (one.first_voltage_V, one.last_voltage_V) == (4.0, 3.0)
+    assert (one.voltage_V[0], one.last_voltage_V) == (4.0, 3.0)
 
 
 def test_what_the_counter_had_before_the_first_record_has_energy_too():
