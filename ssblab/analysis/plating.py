@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -321,21 +321,3 @@ def smallest_potential(
     at_mAh = float(charge[before] + passed_mAh * potential[before] / fell_V)
     uncertainty = math.hypot(own_V * passed_mAh / fell_V, passed_mAh / math.sqrt(12))
     return least, Value(name, at_mAh, "mAh", float(uncertainty), about)
-
-
-def judge_half_cycles(
-    cycles: Sequence[HalfCycle],
-    *,
-    area_cm2: float,
-    floor_ohm: float | None = None,
-    fall_fraction: float = 0.2,
-) -> list[tuple[float, bool]]:
-    """Areal current (mA/cm2) of each half cycle and whether it shorted, for `critical_current_density`."""
-    above_zero(area_cm2=area_cm2)
-    return [
-        (
-            1e3 * cycle.mean_current_A / area_cm2,
-            find_short(cycle, floor_ohm=floor_ohm, fall_fraction=fall_fraction) is not None,
-        )
-        for cycle in cycles
-    ]

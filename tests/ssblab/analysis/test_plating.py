@@ -11,7 +11,6 @@ from ssblab.analysis.plating import (
     critical_current_density,
     find_short,
     half_cycles,
-    judge_half_cycles,
     plated_thickness,
     smallest_potential,
 )
@@ -144,9 +143,16 @@ def stepped(clock, *, temperature_C=25.0, densities=(0.1, 0.2, 0.3, 0.4, 0.5, 0.
     return cell, floor_ohm, half_cycles(*columns)
 
 
+def judged(cycles, floor_ohm):
+    """Areal current (mA/cm2, of 1 cm2) of each half cycle, and whether it shorted."""
+    return [
+        (1e3 * cycle.mean_current_A, find_short(cycle, floor_ohm=floor_ohm) is not None) for cycle in cycles
+    ]
+
+
 def test_a_simulated_cell_shorts_above_its_critical_current(clock):
     cell, floor_ohm, cycles = stepped(clock)
-    results = judge_half_cycles(cycles, area_cm2=1.0, floor_ohm=floor_ohm)
+    results = judged(cycles, floor_ohm)
     critical, shorting = critical_current_density(results, current_relative_accuracy=0.0)
     # The cell knows when lithium grew through: in this half cycle or, softly, in the one before.
     shorted = next(number for number, one in enumerate(cycles) if one.time_s[-1] >= cell.shorted_at_s)
@@ -161,7 +167,7 @@ def test_a_simulated_cell_shorts_above_its_critical_current(clock):
 def test_a_simulated_cell_that_does_not_short_is_not_called_shorted(clock):
     cell, floor_ohm, cycles = stepped(clock, densities=(0.05, 0.1, 0.2))
     assert not cell.shorted
-    assert not any(short for _, short in judge_half_cycles(cycles, area_cm2=1.0, floor_ohm=floor_ohm))
+    assert not any(short for _, short in judged(cycles, floor_ohm))
 
 
 def test_heat_lets_a_simulated_garnet_bear_more(clock):
@@ -169,6 +175,6 @@ def test_heat_lets_a_simulated_garnet_bear_more(clock):
     found = []
     for temperature_C in (25.0, 100.0):
         _, floor_ohm, cycles = stepped(clock, temperature_C=temperature_C)
-        results = judge_half_cycles(cycles, area_cm2=1.0, floor_ohm=floor_ohm)
+        results = judged(cycles, floor_ohm)
         found.append(critical_current_density(results, current_relative_accuracy=0.0)[0].value)
     assert found[1] > found[0]
